@@ -393,7 +393,7 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
         "vote": one_teacher and "views" not in approach.options,
         "select": one_teacher and settings.select == "same-classes",
         "start_with": approach.pseudo_label is None,
-        "address": "executor" not in settings.given,
+        "address": str(settings.executor) != "ray",
         "strength_schedule": settings.paper is not None,
         "strength_level": settings.paper is not None,
         "block_color": unblocked,

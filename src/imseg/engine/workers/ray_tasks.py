@@ -7,6 +7,7 @@ trained. Jobs name files: all nodes see the data and the run under the same path
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -15,7 +16,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,8 @@ REACHED_WITHIN = 5.0
 """Seconds in which the machine of an address must answer."""
 LOOKED_EVERY = 10.0
 """Seconds after which it is looked whether there is a node left."""
+PARTING = 10.0
+"""Seconds that a task has to be gone after it was cancelled."""
 MOST_LOST = 10
 """How often a job may be lost with its node and begun again."""
 SAME = ("python", "torch", "imseg")
@@ -57,6 +59,8 @@ class RayTasks(executors.Executor):
         self._own = False
         self._known: set[str] = set()
         self._closing = threading.Event()
+        self._tasks: list[Any] = []
+        self._serving: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         """Connect to the cluster, or start one.
@@ -82,7 +86,7 @@ class RayTasks(executors.Executor):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._closing.set()
+        self._end()
         if self._own and self._ray.is_initialized():
             self._ray.shutdown()  # and with it the tasks that still run
             self._own = False
@@ -96,6 +100,7 @@ class RayTasks(executors.Executor):
         done: executors.DoneReport,
     ) -> None:
         """Train all jobs; Ray begins each where and when there is room for it."""
+        self._closing.clear()  # an earlier run may have ended with an error
         self._check_nodes(next(path for path in jobs[0].output.parents if path.is_dir()))
         lock = threading.Lock()
         errors: list[BaseException] = []
@@ -111,6 +116,7 @@ class RayTasks(executors.Executor):
                 errors.append(error)
 
         threads = [threading.Thread(target=serve, args=(job,), daemon=True) for job in jobs]
+        self._serving = threads
         for thread in threads:
             thread.start()
         looked, told = time.monotonic(), False
@@ -123,8 +129,21 @@ class RayTasks(executors.Executor):
                         noted(jobs[0], "no node of the cluster is left; it waits for one", True)
                 told = not there
         if errors:
-            self._closing.set()
+            self._end()
             raise errors[0]
+
+    def _end(self) -> None:
+        """End all tasks, and wait for the threads that hear them.
+
+        A thread that still waits when the connection is closed ends the whole process.
+        """
+        self._closing.set()
+        for task in self._tasks:
+            with contextlib.suppress(self._ray.exceptions.RayError, ValueError, TypeError):
+                self._ray.cancel(task, force=True)
+        for thread in self._serving:
+            thread.join(PARTING)
+        self._tasks, self._serving = [], []
 
     def _train(self, job: TrainJob, listener: executors.JobListener) -> tuple[Trained | None, str]:
         lost, first = 0, ""
@@ -162,7 +181,9 @@ class RayTasks(executors.Executor):
             num_cpus=self._threads, num_gpus=self._gpus, max_retries=0, num_returns="streaming"
         )
         try:
-            for reference in remote.remote(job.as_json(), self._threads):
+            task = remote.remote(job.as_json(), self._threads)
+            self._tasks.append(task)
+            for reference in task:
                 for event in json.loads(self._ray.get(reference)):
                     if event["event"] == "lost":
                         raise worker_process.WorkerLost(event["why"])
@@ -181,7 +202,7 @@ class RayTasks(executors.Executor):
     def _connect(self) -> None:
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
         if self._address is None:
-            self._ray.init(num_cpus=usable_cores(), **quiet)
+            self._ray.init(address="local", num_cpus=usable_cores(), **quiet)
             return
         expected = "auto, beside a node of a running cluster, or HOST:PORT of its head."
         if "://" in self._address:
@@ -194,7 +215,9 @@ class RayTasks(executors.Executor):
         try:
             if self._address != "auto":
                 host, _, port = self._address.rpartition(":")
-                with closing(socket.create_connection((host, int(port)), timeout=REACHED_WITHIN)):
+                with contextlib.closing(
+                    socket.create_connection((host, int(port)), timeout=REACHED_WITHIN)
+                ):
                     pass
             self._ray.init(address=self._address, log_to_driver=False, logging_level="error")
         except (OSError, ValueError, RuntimeError) as error:
