@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from imseg.components.consensus import Consensus, Everything, TeacherBatch
-from imseg.components.labeling import pseudo_label
+from imseg.components.labeling import ask_teachers, pseudo_label
 from imseg.engine.hardware.device import (
     ComputeConfig,
     keep_freed_memory,
@@ -97,13 +97,17 @@ def pseudo_labels(side: int, data: Path) -> Work:
             seeds=(0,) * len(images), strength=STRENGTH, rotate=True,
         )  # fmt: skip
 
+    labeler = Consensus(teachers=TEACHERS)
+    ask = ask_teachers(
+        data / "images.npy", teacher_batch_for=seat, labeler=labeler, select=Everything(), task=task
+    )
+
     def work() -> None:
         from imseg.engine.loading.loader import BatchLoader
 
         made = pseudo_label(
-            data / "images.npy", "bench", teacher_batch_for=seat,
-            labeler=Consensus(teachers=TEACHERS),
-            select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
+            data / "images.npy", "bench", ask=ask, block=labeler.block, task=task,
+            folder=data / f"labels-{os.getpid()}",
             progress=lambda *_: None,
         )  # fmt: skip
         source = BatchLoader((made.part,), compute)

@@ -25,7 +25,7 @@ from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import PictureStore, RunData, gather
 from imseg.components.consensus import Block, Everything, PseudoLabelBatch
-from imseg.components.labeling import PseudoLabels, pseudo_label
+from imseg.components.labeling import PseudoLabels, ask_teachers, pseudo_label
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage, Reading
 
@@ -315,9 +315,14 @@ def test_an_observer_cannot_change_what_is_learned(binary, tmp_path) -> None:
         return pseudo_label(
             tmp_path / "images.npy",
             "digest",
-            teacher_batch_for=lambda start, some: Seated(some),
-            labeler=Copied(),
-            select=Everything(),
+            ask=ask_teachers(
+                tmp_path / "images.npy",
+                teacher_batch_for=lambda start, some: Seated(some),
+                labeler=Copied(),
+                select=Everything(),
+                task=binary(),
+            ),
+            block=Copied().block,
             task=binary(),
             folder=tmp_path / name,
             progress=lambda done, total: None,

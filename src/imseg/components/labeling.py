@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
 
-from imseg.components.consensus import Labeler, PseudoLabelBatch, Select, TeacherBatch
+from imseg.components.consensus import Block, Labeler, PseudoLabelBatch, Select, TeacherBatch
 from imseg.data.cache.store import open_array
 from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
@@ -25,6 +25,12 @@ from imseg.types import Bytes, TargetSpec
 
 PanelFor = Callable[[int, Bytes], TeacherBatch]
 """Seats the teachers in front of the images (``n h w c``) from a row on."""
+
+Answer = tuple[PseudoLabelBatch, Bool[Tensor, "b"]]
+"""The labels of some images, and which of them are used."""
+
+Ask = Callable[[int, int], Answer]
+"""Gives the labels of the images from one row to before another."""
 
 
 class Observer(Protocol):
@@ -87,13 +93,37 @@ class LabelsFile(SealedFile):
     """The rows of images that have a label."""
 
 
+def ask_teachers(
+    images: Path, *, teacher_batch_for: PanelFor, labeler: Labeler, select: Select, task: Task
+) -> Ask:
+    """Return who gives stored images labels.
+
+    Args:
+        images: ``n h w c`` unsigned bytes (.npy).
+        teacher_batch_for: Who is asked.
+        labeler: How what they say becomes labels.
+        select: Which images are used.
+        task: What a pixel is.
+    """
+    pixels = open_array(images)
+
+    def ask(start: int, stop: int) -> Answer:
+        teacher_batch = teacher_batch_for(start, pixels[start:stop])
+        agreement = labeler.label(teacher_batch)
+        used = select(task, teacher_batch.hard_predictions, agreement).cpu()
+        if agreement.admitted is not None:
+            used = used & agreement.admitted.cpu()
+        return agreement, used
+
+    return ask
+
+
 def pseudo_label(
     images: Path,
     digest: str,
     *,
-    teacher_batch_for: PanelFor,
-    labeler: Labeler,
-    select: Select,
+    ask: Ask,
+    block: Block | None,
     task: Task,
     folder: Path,
     progress: Callable[[int, int], None],
@@ -104,9 +134,8 @@ def pseudo_label(
     Args:
         images: ``n h w c`` unsigned bytes (.npy).
         digest: Hash of their content.
-        teacher_batch_for: Who is asked.
-        labeler: How what they say becomes labels.
-        select: Which images are used.
+        ask: Who gives them labels.
+        block: What becomes of inconsistent pixels; None if none are known.
         task: What a pixel is.
         folder: Where labels and masks go.
         progress: Told about finished and all images.
@@ -125,30 +154,33 @@ def pseudo_label(
         new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
     ):
         for start in range(0, count, BATCH):
-            teacher_batch = teacher_batch_for(start, pixels[start : start + BATCH])
-            agreement = labeler.label(teacher_batch)
+            agreement, chosen = ask(start, min(start + BATCH, count))
             made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
             for array, rows in ((labels, made), (masks, mask)):
                 content.update(array.put_all(start, rows).data)
             shares += mask.reshape(len(mask), -1).mean(axis=1).tolist()
-            chosen = select(task, teacher_batch.hard_predictions, agreement).cpu()
-            if agreement.admitted is not None:
-                chosen = chosen & agreement.admitted.cpu()
             used.extend(start + index for index in chosen.nonzero().flatten().tolist())
             if observe is not None:
                 observe(start, agreement, chosen)
             progress(start + len(made), count)
-    part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
+    part = _part(images, folder, block, task, content.hexdigest(), tuple(used))
     share = float(np.mean(shares)) if shares else 0.0
     LabelsFile(digest=part.digest, used=part.indices).write(_place_of_words(folder))
     return PseudoLabels(part=part, images=count, inconsistent_share=share)
 
 
-def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
-    """Return the labels that were made in a folder, and which images have one.
+def labels_in(folder: Path) -> tuple[Path, list[int]]:
+    """Return the labels in a folder that holds them whole, and which images have one.
 
-    None if the folder does not hold them whole, which is looked at byte by byte.
+    Raises:
+        ImsegError: If it does not.
+    """
+    return folder / "labels.npy", list(LabelsFile.read(_place_of_words(folder)).used)
+
+
+def are_whole(folder: Path, digest: str) -> bool:
+    """Return whether a folder holds labels as they were made, which is looked at byte by byte.
 
     Args:
         folder: Where labels and masks are.
@@ -161,11 +193,9 @@ def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
         for start in range(0, len(labels), BATCH):
             for array in (labels, masks):
                 content.update(array[start : start + BATCH].tobytes())
-        if kept.digest != content.hexdigest():
-            return None
-        return folder / "labels.npy", list(kept.used)
+        return kept.digest == content.hexdigest()
     except (ImsegError, OSError, ValueError):
-        return None
+        return False
 
 
 def admitted_in(folder: Path) -> int | None:
@@ -185,10 +215,9 @@ def _place_of_words(folder: Path) -> Path:
 
 
 def _part(
-    images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
+    images: Path, folder: Path, block: Block | None, task: Task, digest: str, used: tuple[int, ...]
 ) -> SampleSet:
     part = SampleSet(images=images, targets=folder / "labels.npy", digest=digest, indices=used)
-    block = labeler.block
     if block is None:
         return part
     return replace(

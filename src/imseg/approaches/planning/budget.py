@@ -14,8 +14,7 @@ from imseg.approaches.planning.plan import Facts, Plan, with_recipe
 from imseg.approaches.planning.run_options import SMALLEST_SIDE
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages
-from imseg.components.consensus import Consensus
-from imseg.components.votes import BestProposal, VoteOfViews
+from imseg.components import consensus, votes
 from imseg.data.checks.fitness import FolderScan
 from imseg.data.doubts import small_objects
 from imseg.data.images.modality import recognize_modality
@@ -209,19 +208,19 @@ def _with_networks(approach: Approach, settings: Settings) -> Approach:
 def _labeler(settings: Settings, approach: Approach) -> Any:
     """Return how images are labeled, with what depends on the schedule settled."""
     labeler, paper = approach.pseudo_label, settings.effort == "paper"
-    if isinstance(labeler, Consensus):
+    if isinstance(labeler, consensus.Consensus):
         grow = settings.grow_labels
         if grow is None:  # as the reference does whenever it erodes the mask
             grow = paper and bool(settings.erode)
         return replace(labeler, grow_labels=grow, block=_block(settings, labeler))
-    if isinstance(labeler, VoteOfViews) and settings.plain_view is None:
+    if isinstance(labeler, votes.VoteOfViews) and settings.plain_view is None:
         return replace(labeler, plain=not paper)  # in the reference the plain image does not vote
-    if isinstance(labeler, BestProposal) and settings.paper:
+    if isinstance(labeler, votes.BestProposal) and settings.paper:
         return replace(labeler, accepts=PAPER[settings.paper].accepts)
     return labeler
 
 
-def _block(settings: Settings, labeler: Consensus) -> Any:
+def _block(settings: Settings, labeler: consensus.Consensus) -> Any:
     """Return where inconsistent pixels are set to 0; see docs/decisions/0028-defaults.md.
 
     In the paper in image and label. Who names a color wants the image blocked, and who erodes the

@@ -6,49 +6,34 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from jaxtyping import Bool
-from torch import Tensor, nn
-
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS, add_stage
-from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 from imseg.approaches.running.run_data import RunData, counting
 from imseg.approaches.running.stage import Stage, missing_in_words, rank, read_stage, scorers_metric
-from imseg.approaches.runs.run_files import load_networks
-from imseg.components.consensus import ScorerGroup, TeacherBatch
-from imseg.components.labeling import LabelCounts, PanelFor
-from imseg.engine.hardware.device import keep_freed_memory
+from imseg.approaches.running.teachers import RunNetworks
+from imseg.components.labeling import LabelCounts
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
-from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training import seeds
-from imseg.engine.training.job import Trained, TrainJob, hash_of
+from imseg.engine.training.job import TrainJob, hash_of
 from imseg.engine.training.monitor import Clock
 from imseg.engine.workers.executors import Executor, announce, run_jobs
 from imseg.errors import TrainingFailed
 from imseg.ops.photometric import Strength
 from imseg.progress import Event, NetworkFinished, Note, Planned, Progress, StageFinished
-from imseg.tasks import Metric, Planes, Task
-from imseg.types import Bytes, TargetSpec
-
-Kept = Callable[[int, int], tuple[Planes, Bool[Tensor, "b"]]]
-"""Gives the labels of so many images from a row on, and which of them have one."""
+from imseg.tasks import Metric
+from imseg.types import TargetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunContext:
+class RunContext(RunNetworks):
     """What every stage of a run is made with."""
 
-    plan: Plan
-    """What to do."""
-    task: Task
-    """What a pixel is."""
     facts: Facts
     """How much there is."""
     data: RunData
     """What may be seen."""
-    folder: RunFolder
-    """The run."""
     executor: Executor
     """Trains networks."""
     progress: Progress
@@ -86,44 +71,6 @@ class RunContext:
     def metric(self, stage: str) -> Metric:
         """Return what the networks of a stage are ranked by."""
         return scorers_metric(self.plan) if self.stages[stage].scores_masks else self.task.metric
-
-    def load(self, networks: Sequence[Trained]) -> list[nn.Module]:
-        """Return trained networks in inference mode, to predict with the whole machine."""
-        keep_freed_memory()  # where others train, this process has not been asked to yet
-        return load_networks(self.folder, networks, self.plan.whole_machine)
-
-    def teacher_batches(
-        self,
-        teachers: Sequence[nn.Module],
-        seed: Callable[[int], int],
-        *,
-        bench: ScorerGroup | None = None,
-        kept: Kept | None = None,
-    ) -> PanelFor:
-        """Return who seats teachers in front of images.
-
-        Args:
-            teachers: Networks in inference mode, best first.
-            seed: Gives the seed of a row, for views of its image.
-            bench: Mask scorers, if there are any.
-            kept: Gives labels from the generation before; None if there was none.
-        """
-
-        def seat(start: int, images: Bytes) -> TeacherBatch:
-            return TeacherBatch(
-                task=self.task,
-                teachers=teachers,
-                images=images,
-                compute=self.plan.whole_machine,
-                seeds=tuple(map(seed, range(start, start + len(images)))),
-                strength=self.plan.strengths.views,
-                rotate=self.plan.rotate,
-                moves=self.plan.teacher_moves,
-                bench=bench,
-                kept=None if kept is None else kept(start, len(images)),
-            )
-
-        return seat
 
     def labels_of(self, approach: Approach) -> tuple[SampleSet, ...]:
         """Return the sample sets that people labeled, as an approach uses them."""

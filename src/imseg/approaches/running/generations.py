@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import PSEUDO_LABELS, SCORERS
-from imseg.approaches.running.context import Kept, RunContext
+from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.stage import EarlyStopping, Stage, handed_on, spent
+from imseg.approaches.running.teachers import SpreadLabels, Teachers, drop_pieces
 from imseg.components import labeling
 from imseg.components.consensus import Everything, PseudoLabelBatch
-from imseg.data.cache.store import open_array
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet
 from imseg.engine.training import label_facts, seeds
 from imseg.engine.training.job import TrainJob
 from imseg.errors import TrainingFailed
-from imseg.tasks import Planes
 
 
 class Generations:
@@ -223,55 +222,49 @@ class PseudoLabeler:
         store, labeler = context.data.unlabeled, approach.pseudo_label
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
-        networks = context.load(teacher_stage.ranked[: labeler.teachers])
+        networks = teacher_stage.ranked[: labeler.teachers]
+        teachers = Teachers(
+            generation=number,
+            images=store.images.absolute(),
+            digest=store.digest,
+            networks=tuple(network.name for network in networks),
+            scorers=self.mask_scoring.asked if approach.carry else (),
+            keep=approach.carry and number > 1,
+        )
+        if teachers.keep:
+            self._make_sure_of(number - 1, stages)
         variety = labeling.LabelCensus(context.spec)
         looks: list[labeling.Observer] = [variety]
         if watched and self.watch is not None:
             looks.append(self.watch(name))
+        folder = context.folder.cache / name
         made = labeling.pseudo_label(
             store.images,
             store.digest,
-            teacher_batch_for=context.teacher_batches(
-                networks,
-                lambda row: seeds.derive(context.plan.seed, "views", number, row),
-                bench=self.mask_scoring.bench if approach.carry else None,
-                kept=self._kept(number, stages) if approach.carry else None,
-            ),
-            labeler=labeler,
-            select=approach.selection,
+            ask=self._ask(teachers, folder),
+            block=labeler.block,
             task=context.task,
-            folder=context.folder.cache / name,
+            folder=folder,
             progress=context.working(f"{name}: pseudo-labels"),
             observe=_each(looks),
         )
+        drop_pieces(folder)
         lost = variety.lost(self._drawn) if made.admitted else NONE_ADMITTED
         return PseudoLabelResult(labels=made, lost=lost)
 
-    def _kept(self, number: int, stages: Sequence[Stage]) -> Kept | None:
-        """Return what gives the labels of the generation before, and which images have one.
+    def _ask(self, teachers: Teachers, folder: Path) -> labeling.Ask:
+        """Return who gives the images labels: this process, or the nodes of a cluster."""
+        context, spread = self.context, self.context.executor.spread
+        if spread is None:
+            return context.ask(teachers)
+        return SpreadLabels(context, teachers, folder=folder, spread=spread)
 
-        A run that goes on without them, because its cache was deleted, makes them again.
-        """
-        if number == 1:
-            return None
-        folder = self.context.folder.cache / f"generation-{number - 1}"
-        store = self.context.data.unlabeled
-        digest = store.digest if store is not None else ""
-        if labeling.used_before(folder, digest) is None:
-            self._plain(number - 1, stages[: number - 1])
-        found = labeling.used_before(folder, digest)
-        if found is None:
-            raise ValueError(f"{folder} lost its labels")
-        path, rows = found
-        labels = open_array(path)
-        used = torch.zeros(len(labels), dtype=torch.bool)
-        used[rows] = True
-
-        def keep(start: int, count: int) -> tuple[Planes, Bool[Tensor, "b"]]:
-            here = slice(start, start + count)
-            return torch.from_numpy(labels[here].copy()), used[here]
-
-        return keep
+    def _make_sure_of(self, number: int, stages: Sequence[Stage]) -> None:
+        """Make the labels of a generation again if its cache was deleted."""
+        store, folder = self.context.data.unlabeled, self.context.folder.cache
+        folder /= f"generation-{number}"
+        if store is not None and not labeling.are_whole(folder, store.digest):
+            self._plain(number, stages[:number])
 
     def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
         """Return the part with as many augmented copies as the approach wants."""

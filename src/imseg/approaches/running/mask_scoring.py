@@ -15,10 +15,8 @@ from imseg.approaches.planning.duration import SCORERS
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.stage import LITTLE, Stage, calibration_in_words
 from imseg.approaches.runs.run_files import Judgment
-from imseg.components import amplification
+from imseg.components import amplification, consensus, labeling
 from imseg.components import scorer_samples as samples
-from imseg.components.consensus import Everything, ScorerGroup
-from imseg.components.labeling import pseudo_label
 from imseg.components.votes import BestProposal
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.evaluator import rank_correlation
@@ -77,12 +75,17 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
     if labeler is None:
         raise ValueError(f"{context.approach.name} makes no pseudo-labels")
     teachers = context.load(start.ranked[: labeler.teachers])
-    made = pseudo_label(
+    made = labeling.pseudo_label(
         validation.images,
         validation.digest,
-        teacher_batch_for=context.teacher_batches(teachers, lambda row: row),
-        labeler=labeler,
-        select=Everything(),
+        ask=labeling.ask_teachers(
+            validation.images,
+            teacher_batch_for=context.teacher_batches(teachers, lambda row: row),
+            labeler=labeler,
+            select=consensus.Everything(),
+            task=context.task,
+        ),
+        block=labeler.block,
         task=context.task,
         folder=context.folder.cache / "scorers" / "consensus",
         progress=context.working("consensus on validation images"),
@@ -122,14 +125,15 @@ class MaskScoring:
         self._scorers = earlier or self._train(approach.scorer, start)
 
     @cached_property
-    def bench(self) -> ScorerGroup | None:
+    def bench(self) -> consensus.ScorerGroup | None:
         """The mask scorers and when they are content; None where there are none."""
-        if self._scorers is None:
-            return None
-        judgment = Judgment.read(self._context.folder.judgment)
-        scorers = self._context.load(self._scorers.ranked[: self._asked])
-        thresholds = judgment.thresholds
-        return ScorerGroup(scorers=scorers, quality=self._quality, thresholds=thresholds)
+        return self._context.scorer_group(self.asked) if self.asked else None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of the mask scorers that are asked, best first; none where there are none."""
+        ranked = () if self._scorers is None else self._scorers.ranked[: self._most_asked]
+        return tuple(network.name for network in ranked)
 
     def appraisal(self, part: SampleSet) -> LabelQuality | None:
         """Return how good the pseudo-labels of a part are; None where it is not known.
@@ -171,7 +175,7 @@ class MaskScoring:
         return quality_for(self._context.task)
 
     @property
-    def _asked(self) -> int:
+    def _most_asked(self) -> int:
         """How many of the best mask scorers are asked."""
         labeler = self._context.approach.pseudo_label
         return labeler.scorers if isinstance(labeler, BestProposal) else self._context.plan.teachers
@@ -182,7 +186,7 @@ class MaskScoring:
         with context.clock.on(SCORERS):
             learned, validation = self._samples(scorer, start)
         jobs = context.jobs("scorers", learned, validation=validation)
-        stage = context.train("scorers", jobs, least=self._asked)
+        stage = context.train("scorers", jobs, least=self._most_asked)
         if context.approach.carry:
             # What is scored are predictions; the last samples of validation are the truth itself.
             predictions = validation.indices[: -len(context.data.validation.indices)]
@@ -271,6 +275,6 @@ class MaskScoring:
 
     def _said(self, stage: Stage, part: SampleSet) -> Float[Tensor, "b"]:
         """Return the scores that the best mask scorers of a stage give together."""
-        scorers = self._context.load(stage.ranked[: self._asked])
+        scorers = self._context.load(stage.ranked[: self._most_asked])
         scored = score_masks(scorers, part, self._quality, self._context.plan.whole_machine)
         return self._quality.score(scored, amplification=not self._context.approach.carry)

@@ -16,10 +16,7 @@ from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.running.default_approach import with_approach
-from imseg.approaches.running.matching import matched_plan
-from imseg.approaches.running.run_data import counting
-from imseg.approaches.running.stage import announce_plan
+from imseg.approaches.running import default_approach, matching, run_data, stage
 from imseg.approaches.runs.orientations import check_pixel_sizes
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
@@ -63,7 +60,7 @@ def read_data(
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
     """
-    checking = counting(progress, "checking images")
+    checking = run_data.counting(progress, "checking images")
     links_are: Links = "follow" if asked.follow_links else "refuse"
     found = scan.scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
     if sizes := [facts.size for facts in found.survey.labeled]:
@@ -309,7 +306,7 @@ def prepare(
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
-    chosen = with_approach(asked, dataset, record, progress)
+    chosen = default_approach.with_approach(asked, dataset, record, progress)
     check_fits(dataset, chosen, matched)
     named = asked.unlabeled_masks
     hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
@@ -449,7 +446,7 @@ def _new_plan(
             measured = duration.measure(plan, facts, dataset.spec) if probe else None
             plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
-        plan = matched_plan(plan, matched, facts, asked, progress=progress)
+        plan = matching.matched_plan(plan, matched, facts, asked, progress=progress)
     if (
         asked.compile == "auto"
         and probe
@@ -465,5 +462,5 @@ def _new_plan(
     words = dataset.spec.in_words
     progress(Note(text=f"{words}: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
-    progress(Note(text=announce_plan(plan, facts, seconds)))
+    progress(Note(text=stage.announce_plan(plan, facts, seconds)))
     return plan, measured

@@ -23,9 +23,7 @@ from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
-from imseg.data.masks import io
-from imseg.data.masks.labeled_regions import LABELED, TABLE, without_others
-from imseg.data.masks.losses import faint_areas, vanished
+from imseg.data.masks import io, labeled_regions, losses
 from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
@@ -177,15 +175,15 @@ def copy_usable(
 def shorten_tables(target: Path) -> list[Repair]:
     """Take lines of images that were left out from the tables of labeled boxes."""
     repairs = []
-    for split in LABELED:
-        table, images = target / split / TABLE, target / split / "images"
+    for split in labeled_regions.LABELED:
+        table, images = target / split / labeled_regions.TABLE, target / split / "images"
         if not table.is_file() or not images.is_dir():
             continue
         text = atomic.read_text(table)
-        kept = without_others(text, {path.name for path in images.iterdir()})
+        kept = labeled_regions.without_others(text, {path.name for path in images.iterdir()})
         if len(kept.splitlines()) < len(text.splitlines()):
             atomic.write_whole(table, kept.encode())
-            name = f"{split}/{TABLE}"
+            name = f"{split}/{labeled_regions.TABLE}"
             gone = listing.counted(len(text.splitlines()) - len(kept.splitlines()), "line")
             why = f"{gone} of images that were left out"
             repairs.append(Repair(name, "rewritten", name, why, "there is no such image"))
@@ -336,7 +334,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
     lost: list[str] = []
     if rewrite.size is not None:
-        lost.append(vanished(io.MaskFile(values, form), rewrite.size, region_numbers()))
+        lost.append(losses.vanished(io.MaskFile(values, form), rewrite.size, region_numbers()))
         values = io.resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
@@ -347,7 +345,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
         if isinstance(recode, Threshold | Snap):
             lost.append(f"{int((before != values).sum())} pixels changed")
         if isinstance(recode, Threshold):
-            lost.append(faint_areas(before, values, region_numbers()))
+            lost.append(losses.faint_areas(before, values, region_numbers()))
     if palette is not None and int(values.max(initial=0)) >= len(palette):
         palette = None
     written = write_mask(path.with_suffix(".png"), io.MaskFile(values, form, palette))

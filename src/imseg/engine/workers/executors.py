@@ -2,10 +2,10 @@
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -31,8 +31,34 @@ DoneReport = Callable[[TrainJob, Trained | None, str], None]
 """Called when a job ends: with what was trained, or None and the reason."""
 
 
+class Spread(Protocol):
+    """Calls functions on other machines that see the same files."""
+
+    def each(
+        self, function: Callable[..., Any], arguments: Iterable[Mapping[str, Any]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call a function with each of the arguments; yield the number and the result of each call.
+
+        They come as they end. A call that is lost with its machine is made again: what it writes
+        twice must be the same.
+
+        Args:
+            function: At the top of a module of this package; returns plain values, as in JSON.
+            arguments: By name; plain values too. They are taken as there is room for them.
+
+        Raises:
+            ImsegError: If there is something that the user can mend.
+            TrainingFailed: If a call went wrong otherwise.
+        """
+
+
 class Executor(Protocol):
     """Trains independent jobs. Equal jobs give equal networks, whoever trains them."""
+
+    @property
+    def spread(self) -> Spread | None:
+        """Who calls functions on other machines; None where there are none."""
+        return None
 
     def run(
         self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport

@@ -1,35 +1,21 @@
 """Writes masks of pictures, tables of what they amount to, and goes on after an interruption."""
 
 import hashlib
-import itertools
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-from imseg.approaches.runs.orientations import Orientations, check_pixel_sizes
-from imseg.approaches.runs.predictions import prediction_of
+from imseg.approaches.runs.orientations import Orientations
 from imseg.approaches.runs.run import Run
 from imseg.data.files.listing import real_path
 from imseg.data.files.picture_list import PictureList, find_pictures
-from imseg.data.images import by_rows
-from imseg.engine.hardware.device import usable_cores
-from imseg.engine.inference.large import needs_bands
-from imseg.engine.inference.pictures import Predictor, Segmented, Unreadable
+from imseg.engine.inference.pictures import Unreadable
+from imseg.engine.workers.executors import Spread
 from imseg.errors import ImsegError, and_more
 from imseg.report.predictions import measurements, places
 from imseg.report.predictions.journal import Journal
-from imseg.report.predictions.mask_writing import CannotRead, write_at_once, write_in_bands
+from imseg.report.predictions.work import How, Work
 from imseg.types import Image
-
-MOST_WRITERS = 4
-"""Threads that write masks while the next pictures are predicted."""
-_Sized = tuple[Image, tuple[int, int]]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def write_predictions(
@@ -50,6 +36,7 @@ def write_predictions(
     progress: Callable[[int, int], None] | None = None,
     rows: Callable[[str, int, int], None] | None = None,
     continued: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
 ) -> list[places.Written]:
     """Write a mask for each picture and return what was written.
 
@@ -80,6 +67,8 @@ def write_predictions(
         rows: Told about a large picture by name: finished and all rows.
         continued: Told once, where an interrupted prediction is continued, how many pictures were
             finished, and how many there are.
+        spread: Has nodes of a cluster do it, which see the run, the pictures and OUT; None: this
+            process does.
 
     Returns:
         What was written for each picture: in the order of the pictures, or with ``inconsistency``
@@ -108,16 +97,12 @@ def write_predictions(
     places.check_places(
         found, out, run.spec, beside=beside, overwrite=overwrite, may_replace=journal.may_replace
     )
-    looking = run.predictor(
-        networks=names,
-        disagreement=inconsistency,
-        tta=journal.note["flips"],
-        scale=scale,
+    how = How(
+        run=str(run.path.absolute()), out=str(out.absolute()), networks=tuple(names),
+        overlay=overlay, inconsistency=inconsistency, tta=journal.note["flips"], scale=scale,
         device=device,
-    )
-    work = _Work(
-        run, looking, out, overlay=overlay, as_learned=scale is None, rows=rows, begin=journal.begin
-    )
+    )  # fmt: skip
+    work = Work(run, how, rows=rows, begin=journal.begin)
     total, unusable = len(found.images), found.unusable
     skipped: list[measurements.Measurements] = [
         {"image": name, "reason": f"{name} {why}."} for name, why in unusable.items()
@@ -138,7 +123,8 @@ def write_predictions(
         if done and continued is not None:
             continued(done, total)
         try:
-            for each in work.on(known, left_out):
+            some = work.spread_on(spread, known, left_out) if spread else work.on(known, left_out)
+            for each in some:
                 journal.add(each.image, each.wrote, each.content)
                 done += 1
                 if progress is not None:
@@ -148,127 +134,6 @@ def write_predictions(
         written = _write_tables(found.images, journal, skipped, out)
         journal.finish()
     return written
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """A picture whose files are written."""
-
-    image: Image
-    wrote: list[Path]
-    content: dict[str, Any]
-    """What tables are made from, as plain values."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is done to each picture."""
-
-    run: Run
-    predictor: Predictor
-    out: Path
-    overlay: bool
-    as_learned: bool
-    """Whether no scale was asked for."""
-    rows: Callable[[str, int, int], None] | None
-    begin: Callable[[Image], None]
-
-    def on(self, known: Sequence[_Sized], left_out: Unreadable) -> Iterator[_Done]:
-        """Yield what was written for each picture, in order; unreadable ones are told about."""
-        for large, some in itertools.groupby(known, self._is_large):
-            if large:
-                yield from self._in_bands([image for image, _ in some], left_out)
-            else:
-                found = self.predictor.segment([image for image, _ in some], unreadable=left_out)
-                yield from _beside(self._at_once, found)
-
-    def readable(self, images: Sequence[Image], left_out: Unreadable) -> list[_Sized]:
-        """Return pictures with their sizes, by their headers; unreadable ones are told about.
-
-        So that what is no picture is told before anything is computed.
-        """
-        known = []
-        for image in images:
-            try:
-                if self.as_learned:
-                    check_pixel_sizes(self.run.plan, [image])
-                known.append((image, by_rows.size_of(image, self.predictor.reading)))
-            except ImsegError as error:
-                left_out(image, error)
-        return known
-
-    def _totals(self, image: Image) -> measurements.Totals:
-        size = image.pixel_size or self.run.spec.pixel_size
-        return measurements.Totals(image.name, replace(self.run.spec, pixel_size=size))
-
-    def _is_large(self, known: _Sized) -> bool:
-        return needs_bands(self.predictor, *known)
-
-    def _at_once(self, segmented: Segmented) -> _Done:
-        predicted = prediction_of(segmented, self.run.task)
-        totals = self._totals(segmented.image)
-        self.begin(segmented.image)
-        written, wrote = write_at_once(predicted, self.out, self.run.spec, overlay=self.overlay)
-        totals.add(predicted)
-        return self._done(segmented.image, written, wrote, totals)
-
-    def _in_bands(self, images: Sequence[Image], left_out: Unreadable) -> Iterator[_Done]:
-        for image in images:
-            totals = self._totals(image)
-            self.begin(image)
-            told = None if self.rows is None else _named(self.rows, image.name)
-            try:
-                written, wrote = write_in_bands(
-                    self.run,
-                    self.predictor,
-                    image,
-                    self.out,
-                    totals,
-                    overlay=self.overlay,
-                    progress=told,
-                )
-            except CannotRead as error:
-                left_out(image, error.reason)
-            else:
-                yield self._done(image, written, wrote, totals)
-
-    def _done(
-        self, image: Image, written: places.Written, wrote: list[Path], totals: measurements.Totals
-    ) -> _Done:
-        content = {
-            "mask": written.mask,
-            "inconsistent": written.inconsistent,
-            "measured": list(totals.measured()),
-            "objects": list(totals.counted()),
-        }
-        return _Done(image, wrote, content)
-
-
-def _named(rows: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:
-    return lambda done, total: rows(name, done, total)
-
-
-def _beside(write: Callable[[Item], Result], found: Iterable[Item]) -> Iterator[Result]:
-    """Yield what ``write`` returns for each picture, in order; threads do it while others compute.
-
-    Where a picture cannot be made, those before it are yielded first.
-    """
-    pictures, failure = iter(found), None
-    with ThreadPoolExecutor(min(usable_cores(), MOST_WRITERS)) as pool:
-        waiting: deque[Future[Result]] = deque()
-        while failure is None:
-            try:
-                waiting.append(pool.submit(write, next(pictures)))
-            except StopIteration:
-                break
-            except ImsegError as error:
-                failure = error
-            while waiting and (len(waiting) > 2 * MOST_WRITERS or waiting[0].done()):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    if failure is not None:
-        raise failure
 
 
 def _digest(run: Run) -> str:
