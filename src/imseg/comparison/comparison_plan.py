@@ -41,6 +41,8 @@ class ComparisonPlan:
     """Where it goes."""
     dataset: DataSet
     """What is learned from and scored on."""
+    folder_of_data: Path | None
+    """Where it lies; None if it was made otherwise."""
     participants: tuple[Participant, ...]
     """All rows, in order."""
     seeds: tuple[int, ...]
@@ -150,6 +152,7 @@ def plan_comparison(
     return ComparisonPlan(
         out=place,
         dataset=dataset,
+        folder_of_data=None if isinstance(data, DataSet) else Path(data),
         participants=participants,
         seeds=seeds,
         given=given,

@@ -46,6 +46,12 @@ class Participant:
         return self.matched_to is not None and find_approach(self.approach).at_cost
 
     @property
+    def starts_from(self) -> str | None:
+        """The row whose networks it takes over to begin with, if there is one."""
+        start = None if self.matched_to is not None else find_approach(self.approach).start
+        return start.name if start is not None else None
+
+    @property
     def name(self) -> str:
         """What it is called, and its folder below that of a seed."""
         return f"{self.approach}-to-{self.matched_to}" if self.matched_to else self.approach

@@ -14,7 +14,7 @@ from imseg.approaches.running.experiment import fit
 from imseg.approaches.running.stage import announce_plan
 from imseg.approaches.runs import record, verification
 from imseg.approaches.runs.run import Run, load_run
-from imseg.comparison import result, scoring
+from imseg.comparison import on_nodes, result, scoring
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.participants import Participant, settings_for
 from imseg.data.masks.recognize import word_of
@@ -117,6 +117,8 @@ class _Worker:
         self._progress = progress
         self._done: list[FinishedRun] = []
         self._missing: list[result.MissingRun] = []
+        self._ahead: dict[Path, str | None] = {}
+        """Runs that nodes of a cluster have made, or why they could not."""
         self._spent = self._worked = 0.0
         self._test = result.digests_of(planned.dataset)[scoring.SPLIT]
 
@@ -136,6 +138,11 @@ class _Worker:
         ) as executor:
             # Runs on a GPU choose by their memory how many networks go side by side.
             own = executor if device == "cpu" else None
+            if executor.spread is not None and planned.folder_of_data is not None:
+                nodes = on_nodes.Nodes(executor.spread, planned, self._test, self._progress)
+                self._ahead = nodes.make(
+                    lambda path, asked: self._finished(path, asked) is not None
+                )
             for number, (seed, participant) in enumerate(todo, 1):
                 self._announce(number, todo)
                 try:
@@ -153,6 +160,8 @@ class _Worker:
 
     def _one(self, seed: int, participant: Participant, *, executor: Any) -> "FinishedRun":
         planned, folder = self._planned, self._planned.folder(seed)
+        if why := self._ahead.get(folder / participant.name):
+            raise TrainingFailed(why)
         finished = {each.participant.name for each in self._done if each.seed == seed}
         if participant.matched_to is not None and participant.matched_to not in finished:
             raise TrainingFailed(f"{participant.matched_to}, which it is matched to, is missing")
@@ -186,7 +195,8 @@ class _Worker:
         That the data is the same was checked for all runs together.
         """
         folder = RunFolder(path)
-        done = self._planned.continues and folder.summary.exists()
+        there = self._planned.continues or path in self._ahead
+        done = there and folder.summary.exists()
         known = record.read_record(folder) if done else None
         if known is None:
             return None

@@ -296,7 +296,8 @@ class SpreadLabels:
              "out": str(each.path.absolute())}
             for each in self._missing
         ]  # fmt: skip
-        self._calls = spread.each(label_piece, asked) if asked else iter(())
+        cores = networks.plan.whole_machine.threads
+        self._calls = spread.each(label_piece, asked, cores=cores) if asked else iter(())
         self._open: tuple[_Piece, consensus.PseudoLabelBatch, Bool[Tensor, "b"]] | None = None
 
     def __call__(self, start: int, stop: int) -> labeling.Answer:

@@ -35,7 +35,7 @@ class Spread(Protocol):
     """Calls functions on other machines that see the same files."""
 
     def each(
-        self, function: Callable[..., Any], arguments: Iterable[Mapping[str, Any]]
+        self, function: Callable[..., Any], arguments: Iterable[Mapping[str, Any]], *, cores: int
     ) -> Iterator[tuple[int, Any]]:
         """Call a function with each of the arguments; yield the number and the result of each call.
 
@@ -45,6 +45,7 @@ class Spread(Protocol):
         Args:
             function: At the top of a module of this package; returns plain values, as in JSON.
             arguments: By name; plain values too. They are taken as there is room for them.
+            cores: Processors of a machine that a call has to itself, or all of a smaller one.
 
         Raises:
             ImsegError: If there is something that the user can mend.

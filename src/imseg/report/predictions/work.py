@@ -97,7 +97,7 @@ class Work:
                     self.begin(image)
                 yield {"how": asdict(self.how), "images": [_as_plain(image) for image in piece]}
 
-        for number, found in spread.each(write_piece, asked()):
+        for number, found in spread.each(write_piece, asked(), cores=usable_cores()):
             for image, said in zip(pieces[number], found, strict=True):
                 if "error" in said:
                     try:
