@@ -53,6 +53,17 @@ TrustNetwork = Annotated[
 Network = Annotated[
     str | None, typer.Option(help="Another network of the run, such as start/network-0.")
 ]
+Executor = Annotated[
+    Literal["auto", "ray"],
+    typer.Option(help="Who does it: auto (this machine), or ray (the nodes of a Ray cluster)."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the Ray cluster: auto (the one of this machine), or HOST:PORT of its head."
+        "  [default: one is started on this machine]"
+    ),
+]
 
 
 def parse_task(word: str | None) -> TaskWord | None:

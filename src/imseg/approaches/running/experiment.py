@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.duration import FILES
-from imseg.approaches.planning.estimate import check_room
+from imseg.approaches.planning.duration import FILES, needed_bytes
+from imseg.approaches.planning.estimate import BARE_PROCESS, check_room
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.running import stage
@@ -114,12 +114,15 @@ def fit(
 def _executor(ready: Prepared) -> Executor:
     """Return who trains the networks of a run."""
     plan, asked = ready.plan, ready.asked
+    there = asked.executor == "ray" and plan.compute.device == "cpu"
+    needed = needed_bytes(plan, ready.facts) if there else None
     return choose_executor(
         plan.compute,
         workers=plan.workers,
         network=plan.network,
         name=asked.executor,
         address=asked.address,
+        memory=None if needed is None else BARE_PROCESS + needed,
     )
 
 

@@ -149,6 +149,8 @@ def predict(
     tta: arguments.Tta = None,
     trust_network: arguments.TrustNetwork = False,
     device: arguments.Device = "auto",
+    executor: arguments.Executor = "auto",
+    address: arguments.Address = None,
     json: arguments.Json = False,
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on.
@@ -159,6 +161,7 @@ def predict(
     from imseg.approaches.runs.orientations import check_scale
     from imseg.approaches.runs.run import load_run
     from imseg.data.files.picture_list import find_pictures
+    from imseg.engine.workers.choice import nodes_named
     from imseg.report.predictions import places, writing
 
     _check_pixel_size(pixel_size)
@@ -180,7 +183,7 @@ def predict(
     if seen.text:
         show.say(f"note: {seen.text}")
     _tell_scales(opened, found.with_pixel_size(pixel_size).images, scale)
-    with show.Bars() as bars:
+    with nodes_named(executor, address, place=run.absolute()) as nodes, show.Bars() as bars:
         written = writing.write_predictions(
             opened,
             found,
@@ -198,6 +201,7 @@ def predict(
             progress=partial(bars.counted, "predicting"),
             rows=lambda name, done, rows: bars.counted(f"rows of {shown(name)}", done, rows),
             continued=_going_on,
+            spread=nodes,
         )
     lines = written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
     beside = [places.OVERLAYS] * overlay + [places.INCONSISTENCY] * inconsistency

@@ -1,11 +1,16 @@
-"""Which executor trains the networks of a run."""
+"""Which executor trains the networks of a run, and who else can be given work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.workers.executors import Executor, Processes, Serial
+from imseg.engine.workers.executors import Executor, Processes, Serial, Spread
+from imseg.engine.workers.ray_calls import RayCalls
+from imseg.engine.workers.ray_cluster import RayCluster
 from imseg.engine.workers.ray_tasks import RayTasks
 from imseg.errors import ImsegError
 from imseg.networks.registry import Network
@@ -21,6 +26,7 @@ def choose_executor(
     network: Network,
     name: ExecutorName = "auto",
     address: str | None = None,
+    memory: int | None = None,
 ) -> Executor:
     """Return who trains networks.
 
@@ -34,6 +40,7 @@ def choose_executor(
         network: Which network.
         name: Where they are trained.
         address: Of a Ray cluster; None: one is started here.
+        memory: Bytes that the process of a training takes, told to a cluster; None: unknown.
 
     Raises:
         ImsegError: If a cluster is asked for and the network cannot be imported there.
@@ -48,7 +55,34 @@ def choose_executor(
                 hint="--network module:callable, with the module installed on all nodes.",
             )
         share = 1 / workers if kind == "cuda" else 0.0
-        return RayTasks(address, threads=compute.threads, gpus=share)
+        return RayTasks(address, threads=compute.threads, gpus=share, memory=memory)
     if workers > 1 and kind in ("cpu", "cuda") and network.is_importable:
         return Processes(workers, threads=compute.threads)
     return Serial()
+
+
+@contextmanager
+def nodes_named(name: ExecutorName, address: str | None, *, place: Path) -> Iterator[Spread | None]:
+    """Give who calls functions on other machines, connected within a ``with`` block; None: nobody.
+
+    Args:
+        name: Whose machines.
+        address: Of a Ray cluster; None: one is started here.
+        place: A folder that all of them must see.
+
+    Raises:
+        ImsegError: If the cluster cannot be used, or there is an address without one.
+    """
+    if name == "ray":
+        with RayCluster(address, {"CPU": 1.0}) as cluster:
+            cluster.check(place)
+            yield RayCalls(cluster)
+        return
+    if address is not None:
+        raise ImsegError(
+            "--address says nothing without --executor ray.",
+            expected="both, or neither.",
+            got=f"--address {address}",
+            hint="--executor ray",
+        )
+    yield None

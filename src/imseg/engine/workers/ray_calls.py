@@ -10,11 +10,12 @@ import contextlib
 import importlib
 import itertools
 import json
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from imseg.engine.hardware.device import MEMORY_GONE, is_exhausted, keep_freed_memory
-from imseg.engine.workers import executors
+from imseg.engine.workers import executors, ray_cluster
 from imseg.errors import ImsegError, TrainingFailed, parts_of, raise_all
 from imseg.networks.registry import trust_names
 
@@ -30,20 +31,22 @@ class RayCalls(executors.Spread):
     """Calls functions on the nodes of a Ray cluster.
 
     Args:
-        ray: The library, connected.
+        cluster: Connected.
         gpus: The share of a GPU that each call needs.
     """
 
-    def __init__(self, ray: Any, *, gpus: float = 0.0) -> None:
-        self._ray = ray
+    def __init__(self, cluster: ray_cluster.RayCluster, *, gpus: float = 0.0) -> None:
+        self._cluster = cluster
+        self._ray = cluster.ray
         self._gpus = gpus
 
     def each(
         self, function: Callable[..., Any], arguments: Iterable[Mapping[str, Any]], *, cores: int
     ) -> Iterator[tuple[int, Any]]:
         """Call a function with each of the arguments; see ``executors.Spread``."""
-        nodes = [each["Resources"].get("CPU", 0) for each in self._ray.nodes() if each["Alive"]]
-        needed = max(1, min(cores, int(max(nodes, default=1))))
+        there = [each["Resources"].get("CPU", 0) for each in self._cluster.nodes({})]
+        needed = max(1, min(cores, int(max(there, default=1))))
+        mine = json.dumps(ray_cluster.versions())
         remote = self._ray.remote(call_here).options(
             num_cpus=needed, num_gpus=self._gpus, max_retries=MOST_LOST
         )
@@ -54,7 +57,7 @@ class RayCalls(executors.Spread):
                 for number, given in itertools.islice(
                     waiting, max(0, self._room(needed) - len(running))
                 ):
-                    running[remote.remote(name, json.dumps(given))] = number
+                    running[remote.remote(name, json.dumps(given), mine)] = number
                 if not running:
                     return
                 for reference in self._ray.wait(list(running), timeout=HEARD_EVERY)[0]:
@@ -80,20 +83,22 @@ class RayCalls(executors.Spread):
         except errors.RayError as error:
             text = f"{name}: its node was lost {MOST_LOST} times: {str(error).splitlines()[0]}"
             raise TrainingFailed(text) from error
-        if "refused" in answer:
-            raise_all(ImsegError(**parts) for parts in answer["refused"])
-        if "failed" in answer:
-            raise TrainingFailed(answer["failed"])
-        return answer["result"]
+        return result_of(answer)
 
 
-def call_here(name: str, given: str) -> str:
+def call_here(name: str, given: str, expected: str) -> str:
     """Call a function of imseg in this process and return its result, or its error, as JSON.
 
     Args:
         name: ``module:function``.
         given: Its arguments by name, as JSON.
+        expected: The versions that this machine has to have, as JSON.
     """
+    theirs = json.loads(expected)
+    differs = ray_cluster.differing(ray_cluster.versions(), theirs)
+    if differs:
+        error = ray_cluster.refused([f"{platform.node()}: {', '.join(differs)}"], theirs)
+        return json.dumps({"refused": parts_of(error)})
     trust_names()  # what is asked comes from who began it alone
     keep_freed_memory()
     place, _, function = name.partition(":")
@@ -108,3 +113,20 @@ def call_here(name: str, given: str) -> str:
             raise
         return json.dumps({"failed": MEMORY_GONE})
     return json.dumps({"result": result})
+
+
+def result_of(answer: Mapping[str, Any]) -> Any:
+    """Return what a function returned, or raise what it raised.
+
+    Args:
+        answer: As from ``call_here``, read.
+
+    Raises:
+        ImsegError: If it was refused.
+        TrainingFailed: If it failed.
+    """
+    if "refused" in answer:
+        raise_all(ImsegError(**parts) for parts in answer["refused"])
+    if "failed" in answer:
+        raise TrainingFailed(answer["failed"])
+    return answer["result"]
