@@ -43,7 +43,7 @@ ALLOWED = {
     ("networks/registry.py", "importlib.import_module"): "a network that a user names",
     ("networks/pretrained.py", "torch.load"): "tensors alone, of a file whose bytes are known",
     ("data/polygons/formats/yolo.py", "import yaml"): "BaseLoader alone, which makes but texts",
-    ("engine/workers/ray_tasks.py", "import socket"): "whether a cluster that a user names answers",
+    ("engine/workers/ray_cluster.py", "import socket"): "whether a cluster of the user answers",
 }
 PROCESSES = frozenset({"run", "Popen", "call", "check_call", "check_output"})
 

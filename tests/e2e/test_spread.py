@@ -26,7 +26,7 @@ UNLABELED = 70
 
 
 class Backwards(Spread):
-    """Makes calls in this process, the last first, as a node would: by name, and in JSON."""
+    """Makes calls in this process, the last first, with arguments and answers in JSON."""
 
     def __init__(self, most: int | None = None) -> None:
         self.calls: list[str] = []
@@ -36,12 +36,11 @@ class Backwards(Spread):
         self, function: Callable[..., Any], arguments: Iterable[Mapping[str, Any]], *, cores: int
     ) -> Iterator[tuple[int, Any]]:
         asked = [json.dumps(given) for given in arguments]
-        name = f"{function.__module__}:{function.__qualname__}"
         for number in reversed(range(len(asked))):
             if self._most is not None and len(self.calls) == self._most:
                 raise KeyboardInterrupt
             self.calls.append(function.__name__)
-            said = ray_calls.call_here(name, asked[number], json.dumps(ray_cluster.versions()))
+            said = ray_calls.call_here(function, asked[number], json.dumps(ray_cluster.versions()))
             yield number, ray_calls.result_of(json.loads(said))
 
 
@@ -80,7 +79,10 @@ APPROACHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("approach", APPROACHES)
+@pytest.mark.parametrize(
+    "approach",
+    ["im", *(pytest.param(name, marks=pytest.mark.rest) for name in ("im++", "input-ensemble"))],
+)
 def test_pieces_of_pseudo_labels_are_those_of_one_process(approach, data, tmp_path) -> None:
     asked, spread = APPROACHES[approach], Backwards()
     imseg.fit(data, out=tmp_path / "one", progress=Told(), executor=Serial(), **asked)
@@ -103,6 +105,7 @@ def test_pieces_that_are_there_are_not_asked_for_again(data, tmp_path) -> None:
     assert weights_of(run) == weights_of(tmp_path / "one")
 
 
+@pytest.mark.rest
 def test_a_damaged_piece_is_told_and_made_again(data, tmp_path) -> None:
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -156,6 +159,7 @@ def test_pieces_of_a_prediction_are_those_of_one_process(folder, tmp_path) -> No
     assert found == files_of(tmp_path / "many") and len(found) > 18
 
 
+@pytest.mark.rest
 def test_a_comparison_whose_runs_are_made_elsewhere_is_the_same(
     folder, tmp_path, monkeypatch
 ) -> None:
@@ -177,20 +181,20 @@ def test_a_comparison_whose_runs_are_made_elsewhere_is_the_same(
 
 
 def test_what_goes_wrong_elsewhere_is_told_here() -> None:
-    def answer(function: str, given: dict[str, Any]) -> Any:
+    def answer(number: int) -> Any:
         mine = json.dumps(ray_cluster.versions())
-        said = ray_calls.call_here(f"{__name__}:{function}", json.dumps(given), mine)
+        said = ray_calls.call_here(double, json.dumps({"number": number}), mine)
         return ray_calls.result_of(json.loads(said))
 
-    assert answer("double", {"number": 4}) == 8
+    assert answer(4) == 8
     with pytest.raises(ImsegError, match="too large") as refused:
-        answer("double", {"number": 400})
+        answer(400)
     assert refused.value.hint == "a smaller one."
     with pytest.raises(TrainingFailed, match="not a number"):
-        answer("double", {"number": -1})
+        answer(-1)
     other = json.dumps({**ray_cluster.versions(), "torch": "0.4"})
     with pytest.raises(ImsegError, match="cannot take part") as refused:
-        ray_calls.result_of(json.loads(ray_calls.call_here("a:b", "{}", other)))
+        ray_calls.result_of(json.loads(ray_calls.call_here(double, "{}", other)))
     assert "torch 0.4" in refused.value.expected
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from imseg import options, types
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
+from imseg.approaches.planning import run_options, stage_plan
 from imseg.approaches.planning.plan import Facts, Plan, with_recipe
-from imseg.approaches.planning.run_options import SMALLEST_SIDE
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components import consensus, votes
 from imseg.data.checks.fitness import FolderScan
 from imseg.data.doubts import small_objects
@@ -23,8 +23,6 @@ from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
 from imseg.ops.limits import limits_for
 from imseg.ops.tiling import Size, TileScheme, Tiling
-from imseg.options import with_options
-from imseg.types import Modality
 
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
@@ -83,7 +81,7 @@ def fits_time(settings: Settings) -> bool:
 
 
 def seen_size(
-    settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
+    settings: Settings, typical: Size, *, narrow: float | None, modality: types.Modality
 ) -> Size | float | None:
     """Return how networks see typical images, where that is known before the plan.
 
@@ -264,7 +262,7 @@ def match_plan(
         labeled: Labeled images the baseline is trained on.
         given: Options that were asked for, by name.
     """
-    recipe = with_options(matched.recipe, given)
+    recipe = options.with_options(matched.recipe, given)
     if {"augment", "rotate"} & given.keys():
         recipe = replace(recipe, augmentation=plan.recipe.augmentation)
     settled = replace(
@@ -300,7 +298,7 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
         return PAPER[settings.paper].image_size
     on_cpu = hardware.resolve_device(settings.device) == "cpu"
     longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
-    return small_objects.working_shape(typical, longest=longest, least=SMALLEST_SIDE)
+    return small_objects.working_shape(typical, longest=longest, least=run_options.SMALLEST_SIDE)
 
 
 def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
@@ -332,7 +330,7 @@ def _scale_for(settings: Settings, typical: Size, *, narrow: float | None) -> fl
 
 
 def _sees_windows(
-    settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
+    settings: Settings, typical: Size, *, narrow: float | None, modality: types.Modality
 ) -> bool:
     """Return whether networks see windows: as was asked for, or by the size of objects."""
     if settings.scale is not None or settings.patch is not None:
@@ -359,7 +357,7 @@ def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:
         return 1
     if asked:
         return asked
-    stages = planned_stages(plan, facts)
+    stages = stage_plan.planned_stages(plan, facts)
     wanted = min(hardware.usable_cores(), max(stage.networks for stage in stages))
     if kind == "cpu":
         return wanted

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from imseg.approaches.running.generations import Watch
 from imseg.approaches.running.run_data import PictureStore, limited
+from imseg.components import consensus, labeling
 from imseg.components.audit import Audit
-from imseg.components.consensus import PseudoLabelBatch
-from imseg.components.labeling import Observer
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.tasks import task_for
@@ -43,10 +42,12 @@ def audited(
         raise ValueError("an audit needs masks")
     targets, task = open_array(stored.targets), task_for(store.data.spec, paper=plan.paper)
 
-    def watch(stage: str) -> Observer:
+    def watch(stage: str) -> labeling.Observer:
         audit = Audit(task)
 
-        def look(start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]) -> None:
+        def look(
+            start: int, agreement: consensus.PseudoLabelBatch, admitted: Bool[Tensor, "b"]
+        ) -> None:
             end = start + len(admitted)
             truth = gather(targets, np.arange(start, end))
             audit.add(agreement, admitted, torch.from_numpy(truth))

@@ -10,9 +10,8 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS, add_stage
 from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
-from imseg.approaches.running.run_data import RunData, counting
+from imseg.approaches.running import run_data, teachers
 from imseg.approaches.running.stage import Stage, missing_in_words, rank, read_stage, scorers_metric
-from imseg.approaches.running.teachers import RunNetworks
 from imseg.components.labeling import LabelCounts
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training import seeds
@@ -27,12 +26,12 @@ from imseg.types import TargetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunContext(RunNetworks):
+class RunContext(teachers.RunNetworks):
     """What every stage of a run is made with."""
 
     facts: Facts
     """How much there is."""
-    data: RunData
+    data: run_data.RunData
     """What may be seen."""
     executor: Executor
     """Trains networks."""
@@ -66,7 +65,7 @@ class RunContext(RunNetworks):
 
     def working(self, what: str) -> Callable[[int, int], None]:
         """Return what tells how countable work goes on."""
-        return counting(self.progress, what)
+        return run_data.counting(self.progress, what)
 
     def metric(self, stage: str) -> Metric:
         """Return what the networks of a stage are ranked by."""

@@ -228,7 +228,7 @@ class PseudoLabeler:
             images=store.images.absolute(),
             digest=store.digest,
             networks=tuple(network.name for network in networks),
-            scorers=self.mask_scoring.asked if approach.carry else (),
+            scorers=tuple(each.name for each in self.mask_scoring.asked) if approach.carry else (),
             keep=approach.carry and number > 1,
         )
         if teachers.keep:

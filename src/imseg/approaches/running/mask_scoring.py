@@ -130,10 +130,9 @@ class MaskScoring:
         return self._context.scorer_group(self.asked) if self.asked else None
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The names of the mask scorers that are asked, best first; none where there are none."""
-        ranked = () if self._scorers is None else self._scorers.ranked[: self._most_asked]
-        return tuple(network.name for network in ranked)
+    def asked(self) -> tuple[Trained, ...]:
+        """The mask scorers that are asked, best first; none where there are none."""
+        return () if self._scorers is None else self._scorers.ranked[: self._most_asked]
 
     def appraisal(self, part: SampleSet) -> LabelQuality | None:
         """Return how good the pseudo-labels of a part are; None where it is not known.

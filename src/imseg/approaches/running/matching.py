@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import torch
 
-from imseg.approaches.planning.budget import match_plan
+from imseg.approaches.planning import budget, settings
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.settings import Settings
 from imseg.approaches.runs.run import Run
 from imseg.engine.training.operations import flops_of
 from imseg.progress import Note, Progress
 
 
 def matched_plan(
-    plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress
+    plan: Plan, run: Run, facts: Facts, asked: settings.Settings, *, progress: Progress
 ) -> Plan:
     """Return the plan of a baseline with what another run settles.
 
@@ -45,7 +44,7 @@ def matched_plan(
         plan = replace(plan, tta=run.plan.tta)
     if asked.compile == "auto":
         plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
-    return match_plan(
+    return budget.match_plan(
         plan,
         matched=run.plan,
         steps=steps,

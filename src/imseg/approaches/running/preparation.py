@@ -17,10 +17,9 @@ from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running import default_approach, matching, run_data, stage
-from imseg.approaches.runs.orientations import check_pixel_sizes
+from imseg.approaches.runs import orientations, run_files
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
-from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import Links, real_path, short_name
@@ -247,7 +246,7 @@ class Prepared:
     """What was asked for."""
     folder: RunFolder
     """Where it goes."""
-    record: Record | None
+    record: run_files.Record | None
     """What an earlier call of the same command wrote down; None if the run is new."""
     dataset: DataSet
     """What there is to learn from."""
@@ -324,7 +323,7 @@ def prepare(
             chosen, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
     pairs = (*dataset.labeled, *dataset.val)
-    check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
+    orientations.check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
     approach = plan.approach
     stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
     for one in dict.fromkeys(each.network for each in stages):
@@ -368,7 +367,7 @@ def _known_files(
     others = [] if asked.reuse is None else [asked.reuse, *sorted(asked.reuse.glob("*/"))]
     for path in (folder.path, *others):
         with contextlib.suppress(ImsegError):  # what is not known is found out again
-            files.learn(FileFacts.read(RunFolder(path).facts).files)
+            files.learn(run_files.FileFacts.read(RunFolder(path).facts).files)
     return files
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from imseg.approaches.planning.plan import Plan
 from imseg.data.cache.store import Stored, open_array, store_split
-from imseg.data.folder.inspection import KnownFiles
-from imseg.data.folder.scan import split_validation
+from imseg.data.folder import inspection, scan
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.loading.samples import Mosaic, SampleSet
 from imseg.engine.training import seeds
@@ -66,7 +65,7 @@ class PictureStore:
     """Told about decoded pictures."""
     reuse: Sequence[Path] = ()
     """Other folders of stored arrays, from which known pictures are taken."""
-    files: KnownFiles | None = None
+    files: inspection.KnownFiles | None = None
     """Where pixels wait that were decoded for the checks."""
 
     def split(self, entries: Sequence[Image | LabeledImage], name: str, what: str) -> Stored:
@@ -202,7 +201,7 @@ def _split(labeled: SampleSet, data: DataSet, seed: int) -> tuple[SampleSet, Sam
         indices = tuple(row for each in images for row in rows[each])
         return replace(labeled, indices=indices, mosaic=chosen)
 
-    train, chosen_by = split_validation(labels, seed=seeds.derive(seed, "validation"))
+    train, chosen_by = scan.split_validation(labels, seed=seeds.derive(seed, "validation"))
     return those(train), those(chosen_by)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.planning.duration import as_summary
+from imseg.approaches.planning import duration, stage_plan
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.runs import run_files
 from imseg.components.labeling import LabelCounts
 from imseg.data.files.listing import counted
@@ -198,7 +197,7 @@ def summarize(
         flops=sum(network.flops for network in networks),
         training_seconds=sum(network.seconds for network in networks),
         seconds=clock.passed,
-        seconds_by_activity=as_summary(clock),
+        seconds_by_activity=duration.as_summary(clock),
         stages=tuple(stage.summary() for stage in stages),
         aside=tuple(stage.summary() for stage in aside),
     )
@@ -305,7 +304,7 @@ def _side_by_side(approach: Approach) -> str:
 
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
-    approach, compute, planned = plan.approach, plan.compute, planned_stages(plan, facts)
+    approach, compute, planned = plan.approach, plan.compute, stage_plan.planned_stages(plan, facts)
     counts = {stage.name: stage.networks for stage in planned}
     stages = counted(counts["start"], "network") + _side_by_side(approach.first)
     if "scorer-start" in counts:
@@ -315,7 +314,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     if approach.generations:
         stages += f", then {approach.generations} x {approach.networks}{_side_by_side(approach)}"
     # Mask scorers and those that they learn from too, which are trained aside.
-    each = planned_steps(planned) // sum(stage.networks for stage in planned)
+    each = stage_plan.planned_steps(planned) // sum(stage.networks for stage in planned)
     name, width = approach.network.name, approach.network.relative_width
     widest = max(stage.width for stage in planned if not stage.scores_masks)
     of_width = f" of width {width:g}" if hasattr(approach.network, "width") else ""

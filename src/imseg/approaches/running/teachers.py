@@ -61,14 +61,6 @@ class RunNetworks:
         keep_freed_memory()  # where others train, this process has not been asked to yet
         return run_files.load_networks(self.folder, networks, self.plan.whole_machine)
 
-    def named(self, names: Sequence[str]) -> list[nn.Module]:
-        """Return networks by their names.
-
-        Raises:
-            ImsegError: If one is not there.
-        """
-        return self.load([self.trained(name) for name in names])
-
     def trained(self, name: str) -> job.Trained:
         """Return what is known about a network.
 
@@ -85,12 +77,12 @@ class RunNetworks:
             )
         return known
 
-    def scorer_group(self, names: Sequence[str]) -> consensus.ScorerGroup:
-        """Return mask scorers by their names."""
+    def scorer_group(self, networks: Sequence[job.Trained]) -> consensus.ScorerGroup:
+        """Return mask scorers, and when they are content."""
         thresholds = run_files.Judgment.read(self.folder.judgment).thresholds
         quality = quality_for(self.task)
         return consensus.ScorerGroup(
-            scorers=self.named(names), quality=quality, thresholds=thresholds
+            scorers=self.load(networks), quality=quality, thresholds=thresholds
         )
 
     def teacher_batches(
@@ -133,12 +125,16 @@ class RunNetworks:
         if labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
         before = folder.cache / f"generation-{teachers.generation - 1}"
+        networks, scorers = (
+            [self.trained(name) for name in names]
+            for names in (teachers.networks, teachers.scorers)
+        )
         return labeling.ask_teachers(
             teachers.images,
             teacher_batch_for=self.teacher_batches(
-                self.named(teachers.networks),
+                self.load(networks),
                 lambda row: seeds.derive(self.plan.seed, "views", teachers.generation, row),
-                bench=self.scorer_group(teachers.scorers) if teachers.scorers else None,
+                bench=self.scorer_group(scorers) if scorers else None,
                 kept=_kept(before) if teachers.keep else None,
             ),
             labeler=labeler,

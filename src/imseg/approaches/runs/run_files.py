@@ -12,8 +12,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, TypeAdapter, model_vali
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
-from imseg.components.audit import AuditResult
-from imseg.components.labeling import LabelCounts
+from imseg.components import audit, labeling
 from imseg.data.images.tiff_decoding import MAX_CHANNELS
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage import sealed
@@ -84,7 +83,7 @@ class StageSummary(sealed.StrictModel):
     """Best first."""
     failed: tuple[str, ...]
     """Why networks are missing."""
-    pseudo_labels: LabelCounts | None
+    pseudo_labels: labeling.LabelCounts | None
     """How unlabeled images were labeled; None where they were not."""
 
     @model_validator(mode="after")
@@ -164,7 +163,7 @@ class StageDone(sealed.SealedFile):
     """Its networks, best first."""
     failed: tuple[str, ...]
     """Why networks are missing."""
-    pseudo_labels: LabelCounts | None
+    pseudo_labels: labeling.LabelCounts | None
     """How unlabeled images were labeled; None where they were not."""
 
 
@@ -278,7 +277,7 @@ _FILES: Mapping[str, type[sealed.SealedFile]] = {
     "summary.json": RunSummary,
     "DONE": StageDone,
     "judgment.json": Judgment,
-    "audit.json": AuditResult,
+    "audit.json": audit.AuditResult,
     "data.json": DataContents,
     "facts.json": FileFacts,
     "provenance.json": Provenance,

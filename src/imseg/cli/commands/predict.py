@@ -48,12 +48,10 @@ def evaluate(
 
     opened = load_run(run, trust_network=trust_network)
     names = [network] if network else opened.members(ensemble)
-    if opened.start_was_better and not network:
-        show.say(f"note: --network {opened.best_of_start} was better on validation")
+    _note(_better_start(opened, network))
     show.say(f"{run} was trained for {opened.spec.in_words}")
     seen = Orientations(moves=opened.plan.moves(tta))
-    if seen.text:
-        show.say(f"note: {seen.text}")
+    _note(seen.text)
     with show.Bars() as bars:
         dataset = read_folder(
             data,
@@ -167,8 +165,7 @@ def predict(
     _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
     check_scale(opened.plan, scale)
-    if opened.start_was_better and not network:
-        show.say(f"note: --network {opened.best_of_start} was better on validation")
+    _note(_better_start(opened, network))
     asks = opened.asks_files
     found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad, ask_files=asks)
     for text in found.passed_over_text():
@@ -180,8 +177,7 @@ def predict(
 
     names = [network] if network else opened.members(ensemble)
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
-    if seen.text:
-        show.say(f"note: {seen.text}")
+    _note(seen.text)
     _tell_scales(opened, found.with_pixel_size(pixel_size).images, scale)
     with nodes_named(executor, address, place=run.absolute()) as nodes, show.Bars() as bars:
         written = writing.write_predictions(
@@ -220,6 +216,17 @@ def predict(
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _note(text: str) -> None:
+    if text:
+        show.say(f"note: {text}")
+
+
+def _better_start(run: Run, network: str | None) -> str:
+    """Return which network was better than the one that is taken if none was asked for."""
+    better = run.start_was_better and not network
+    return f"--network {run.best_of_start} was better on validation" if better else ""
 
 
 def _tell_scales(run: Run, images: Sequence[Image], scale: float | None) -> None:

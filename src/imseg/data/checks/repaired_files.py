@@ -18,9 +18,8 @@ from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic, listing
+from imseg.data.folder import folder_layout, object_folders
 from imseg.data.folder.config import FILE_NAME, parse_key, read_config
-from imseg.data.folder.folder_layout import find_layout
-from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
 from imseg.data.masks import io, labeled_regions, losses
@@ -62,7 +61,7 @@ def check_links(data: Path) -> None:
     Raises:
         ImsegError: If none are.
     """
-    layout = find_layout(data)
+    layout = folder_layout.find_layout(data)
     links = list(layout.refused["links"])
     if links and not layout.labeled:
         raise ImsegError(
@@ -85,7 +84,7 @@ def check_pairs(data: Path, copy: Path, repairs: Sequence[Repair]) -> None:
     Raises:
         ImsegError: If it has none.
     """
-    layout = find_layout(copy)
+    layout = folder_layout.find_layout(copy)
     masks = (path for name in PAIRED[:2] for path in (data / name / "masks").rglob("*.*"))
     if layout.labeled or not any(path.suffix.lower() in decoding.SUFFIXES for path in masks):
         return
@@ -129,7 +128,7 @@ def copy_usable(
     selection = select_files(root, follow_links=follow_links)
     repairs, results = _merge_objects(selection, root, target)
     files = {place: files for place, (_, files) in selection.merged.items()}
-    notes = list(notes_on_merging(files, results, root))
+    notes = list(object_folders.notes_on_merging(files, results, root))
     merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
     for path in _files(root, root, selection):

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.checks.appearance import Look
-from imseg.data.checks.fitness import warning
+from imseg.data.checks import appearance, fitness
 from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
@@ -71,7 +70,7 @@ class Unlike:
     """In what it differs from the example most like it, such as ``darker, 4x larger``."""
 
 
-def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> TraitTable:
+def traits_of(looks: Sequence[appearance.Look], sizes: Sequence[tuple[int, int]]) -> TraitTable:
     """Return one row of traits per picture.
 
     Args:
@@ -191,7 +190,7 @@ def find_odd_pictures(survey: Survey) -> Iterator[Finding]:
         survey: The facts about all pictures.
     """
     if blank := [facts.name for facts in survey.every() if _is_blank(facts)]:
-        yield warning(
+        yield fitness.warning(
             f"{subject(len(blank), 'image')} blank: one value everywhere.",
             why="there is nothing to learn on them, and a failed exposure may hide behind them.",
             got=and_more(blank) + ".",
@@ -235,4 +234,4 @@ def _unlike(
     """Return a finding that names pictures, each with what tells it from the one most like it."""
     got = and_more([f"{names[each.index]} ({each.words})" for each in found], most=_SHOWN) + "."
     files = (names[each.index] for each in found)
-    return warning(what, why=why, got=got, hint=hint, files=files)
+    return fitness.warning(what, why=why, got=got, hint=hint, files=files)

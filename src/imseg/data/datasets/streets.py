@@ -32,9 +32,7 @@ import numpy as np
 
 from imseg.data.datasets import download, sources
 from imseg.data.files.listing import folders_in
-from imseg.data.images.decoding import resize_image
-from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import read_image
+from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import VOID, Color
@@ -298,13 +296,13 @@ def _merge(cities: dict[str, sources.Images]) -> sources.Images:
 def _write_small(
     numbers: Mapping[int, int], name: str, files: sources.Files, place: sources.Destination
 ) -> sources.Made:
-    pixels = read_image(files[0], channels=3)
+    pixels = picture_file.read_image(files[0], channels=3)
     ids = sources.class_numbers(files[1], {*LABELS, VOID})
     height, width = pixels.shape[:2]
     sources.refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
     size = small_side(height), small_side(width)
     table = np.full(256, VOID, np.uint8)
     table[list(numbers)] = list(numbers.values())
-    write_png(place.images / f"{name}.png", resize_image(pixels, size))
-    write_png(place.masks / f"{name}.png", table[resize_mask(ids, size)])
+    image_files.write_png(place.images / f"{name}.png", decoding.resize_image(pixels, size))
+    image_files.write_png(place.masks / f"{name}.png", table[resize_mask(ids, size)])
     return sources.Made((name,))

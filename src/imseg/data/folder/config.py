@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 
-from imseg.data.files.atomic import read_text
-from imseg.data.files.listing import composed
+from imseg.data.files import atomic, listing
 from imseg.errors import ImsegError, near_miss, raise_all, shown
 from imseg.types import Color, Pages
 
@@ -26,7 +25,7 @@ def parse_key(text: str) -> Key:
     """Return what masks know a class by, from how it is written in ``[classes]`` or as a folder."""
     if re.fullmatch("[0-9]{1,18}", text):
         return int(text)
-    return text.lower() if _COLOR.fullmatch(text) else composed(text)
+    return text.lower() if _COLOR.fullmatch(text) else listing.composed(text)
 
 
 def is_color(key: Key | None) -> bool:
@@ -250,7 +249,7 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path, text = folder / FILE_NAME, ""
     try:
-        text = read_text(path)
+        text = atomic.read_text(path)
         plain = tomllib.loads(text)
     except FileNotFoundError:
         if path.is_symlink():

@@ -18,8 +18,7 @@ from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_con
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, is_sampled, map_in_threads
 from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
 from imseg.data.folder.label_folders import find_labels
-from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.images.image_files import find_reading
+from imseg.data.images import decoding, image_files
 from imseg.data.images.modality import recognize_modality
 from imseg.data.images.picture_file import probe
 from imseg.data.masks import labeled_regions
@@ -108,7 +107,7 @@ def understand(
             failures += fitness.as_findings(error) if telling else []
     if spec is not None and config.pages not in ("refuse", "channels"):
         spec = replace(spec, pages=config.pages)
-    reading, unlike = find_reading(survey, pages=config.pages)
+    reading, unlike = image_files.find_reading(survey, pages=config.pages)
     return fitness.FolderScan(
         layout=layout,
         config=config,
@@ -241,7 +240,7 @@ def _inspect_all(
     scope: inspection.Scope,
     turned: Mapping[str, int],
     progress: Progress | None,
-) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
+) -> tuple[Survey, list[tuple[str, decoding.UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
     entries: list[tuple[str, int, Image | LabeledImage]] = []
     for split in SPLITS:
@@ -261,7 +260,7 @@ def _inspect_all(
         )
 
     facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
-    problems: list[tuple[str, UnreadablePicture]] = []
+    problems: list[tuple[str, decoding.UnreadablePicture]] = []
     results = map_in_threads(look, entries, progress=progress)
     for (split, *_), result in zip(entries, results, strict=True):
         if isinstance(result, ImageFacts):

@@ -18,8 +18,7 @@ from PIL import Image as Pillow
 from imseg.data.files.atomic import publish
 from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
-from imseg.data.images.decoding import in_own_type, to_channels
-from imseg.data.images.picture_file import read_image
+from imseg.data.images import decoding, picture_file
 from imseg.data.masks.colors import colorize, colorize_objects, covered
 from imseg.errors import Finding, ImsegError, and_more
 from imseg.types import Bytes, Color, Image, Pages, Pixels, Reading, Target, TargetSpec
@@ -220,9 +219,9 @@ def load_pixels(image: Image, reading: Reading) -> Bytes:
         ImsegError: If the file cannot be read, or has another depth or other channels.
     """
     if isinstance(image.pixels, Path):
-        name, pixels = str(image.pixels), read_image(image.pixels, pages=reading.pages)
+        name, pixels = str(image.pixels), picture_file.read_image(image.pixels, pages=reading.pages)
     else:
-        name, pixels = image.name, in_own_type(image.pixels)
+        name, pixels = image.name, decoding.in_own_type(image.pixels)
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     return as_bytes(pixels, reading, name)
 
@@ -251,7 +250,7 @@ def as_bytes(pixels: Pixels, reading: Reading, name: str) -> Bytes:
         return apply_ranges(pixels, low, high)
     if pixels.dtype != np.uint8:
         raise ValueError(f"{reading.depth} pixels need ranges to become bytes")
-    return to_channels(pixels, reading.channels)
+    return decoding.to_channels(pixels, reading.channels)
 
 
 def _in_words(channels: int, depth: str) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from imseg.data.checks.fitness import size_in_words, unreadable
 from imseg.data.files import listing
-from imseg.data.folder.config import FILE_NAME
-from imseg.data.folder.facts import map_in_threads
+from imseg.data.folder import config, facts
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.foreign_formats import how_to_convert
 from imseg.data.images.picture_file import probe
@@ -227,7 +226,7 @@ def _choose_index(annotations: Annotations, home: Path, outside: Path | None) ->
         near = []
     for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
         # The pictures of a data folder are copies, and part of them may be taken out.
-        if folder != home and not (folder / FILE_NAME).exists():
+        if folder != home and not (folder / config.FILE_NAME).exists():
             look(folder)
     best, index, found = max(looked_at, key=lambda each: each[0])
     if some and best[0] < len(sample):
@@ -347,7 +346,7 @@ def _with_guesses(names: Sequence[str], images: Path) -> list[str]:
 
 def _read_sizes(located: Sequence[Located], pages: Pages) -> tuple[list[Located], list[ImsegError]]:
     """Return the pictures with their sizes as they are displayed, and all that does not fit."""
-    found = list(map_in_threads(partial(_probe, pages=pages), located))
+    found = list(facts.map_in_threads(partial(_probe, pages=pages), located))
     problems = [(str(each.path), each) for each in found if isinstance(each, UnreadablePicture)]
     errors = [finding.as_error() for finding in unreadable(problems)]
     turned: list[str] = []

@@ -25,8 +25,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from imseg.data.cache.store import open_array
-from imseg.data.cache.stored_arrays import new_array
+from imseg.data.cache import store, stored_arrays
 from imseg.engine.hardware.device import keep_freed_memory, leave_first, peak_memory
 from imseg.engine.inference.predictor import BATCH, scorer_logits, vote
 from imseg.engine.loading.samples import SampleSet, as_input
@@ -112,7 +111,7 @@ def measure_here(
 
 
 def _store(path: Path, rows: npt.NDArray[Any]) -> None:
-    with new_array(path, rows.dtype, rows.shape) as array:
+    with stored_arrays.new_array(path, rows.dtype, rows.shape) as array:
         array.put_all(0, rows)
 
 
@@ -230,7 +229,7 @@ def _predicting(
     """Return what predictions cost."""
     compute, task = job.compute, job.task
     network = build(job.network, compute, channels=job.channels, outputs=job.outputs).eval()
-    stored = open_array(job.validation.images)[:BATCH].copy()
+    stored = store.open_array(job.validation.images)[:BATCH].copy()
 
     def repeated(work: Callable[[], object], share: float) -> float:
         work()
@@ -240,7 +239,7 @@ def _predicting(
     if isinstance(job.network, EvalNetConfig):
         quality = quality_for(task)
         pixels = torch.from_numpy(stored).to(compute.device).permute(0, 3, 1, 2)
-        masks = torch.from_numpy(open_array(job.validation.targets)[:BATCH].copy())
+        masks = torch.from_numpy(store.open_array(job.validation.targets)[:BATCH].copy())
         masks = masks.to(compute.device)
 
         def score() -> None:

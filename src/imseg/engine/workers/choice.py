@@ -8,10 +8,7 @@ from typing import Literal
 import torch
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.workers.executors import Executor, Processes, Serial, Spread
-from imseg.engine.workers.ray_calls import RayCalls
-from imseg.engine.workers.ray_cluster import RayCluster
-from imseg.engine.workers.ray_tasks import RayTasks
+from imseg.engine.workers import executors, ray_calls, ray_cluster, ray_tasks
 from imseg.errors import ImsegError
 from imseg.networks.registry import Network
 
@@ -27,7 +24,7 @@ def choose_executor(
     name: ExecutorName = "auto",
     address: str | None = None,
     memory: int | None = None,
-) -> Executor:
+) -> executors.Executor:
     """Return who trains networks.
 
     On this machine these are processes for several networks side by side, on the CPU or one GPU;
@@ -55,14 +52,16 @@ def choose_executor(
                 hint="--network module:callable, with the module installed on all nodes.",
             )
         share = 1 / workers if kind == "cuda" else 0.0
-        return RayTasks(address, threads=compute.threads, gpus=share, memory=memory)
+        return ray_tasks.RayTasks(address, threads=compute.threads, gpus=share, memory=memory)
     if workers > 1 and kind in ("cpu", "cuda") and network.is_importable:
-        return Processes(workers, threads=compute.threads)
-    return Serial()
+        return executors.Processes(workers, threads=compute.threads)
+    return executors.Serial()
 
 
 @contextmanager
-def nodes_named(name: ExecutorName, address: str | None, *, place: Path) -> Iterator[Spread | None]:
+def nodes_named(
+    name: ExecutorName, address: str | None, *, place: Path
+) -> Iterator[executors.Spread | None]:
     """Give who calls functions on other machines, connected within a ``with`` block; None: nobody.
 
     Args:
@@ -74,9 +73,9 @@ def nodes_named(name: ExecutorName, address: str | None, *, place: Path) -> Iter
         ImsegError: If the cluster cannot be used, or there is an address without one.
     """
     if name == "ray":
-        with RayCluster(address, {"CPU": 1.0}) as cluster:
+        with ray_cluster.RayCluster(address, {"CPU": 1.0}) as cluster:
             cluster.check(place)
-            yield RayCalls(cluster)
+            yield ray_calls.RayCalls(cluster)
         return
     if address is not None:
         raise ImsegError(

@@ -7,7 +7,6 @@ calls again what was lost with its node, so what is written twice has to be the 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import json
 import platform
@@ -50,14 +49,14 @@ class RayCalls(executors.Spread):
         remote = self._ray.remote(call_here).options(
             num_cpus=needed, num_gpus=self._gpus, max_retries=MOST_LOST
         )
-        name = f"{function.__module__}:{function.__qualname__}"
+        name = function.__name__
         waiting, running = enumerate(arguments), dict[Any, int]()
         try:
             while True:
                 for number, given in itertools.islice(
                     waiting, max(0, self._room(needed) - len(running))
                 ):
-                    running[remote.remote(name, json.dumps(given), mine)] = number
+                    running[remote.remote(function, json.dumps(given), mine)] = number
                 if not running:
                     return
                 for reference in self._ray.wait(list(running), timeout=HEARD_EVERY)[0]:
@@ -86,11 +85,11 @@ class RayCalls(executors.Spread):
         return result_of(answer)
 
 
-def call_here(name: str, given: str, expected: str) -> str:
+def call_here(function: Callable[..., Any], given: str, expected: str) -> str:
     """Call a function of imseg in this process and return its result, or its error, as JSON.
 
     Args:
-        name: ``module:function``.
+        function: At the top of a module, so that its name is all that travels.
         given: Its arguments by name, as JSON.
         expected: The versions that this machine has to have, as JSON.
     """
@@ -101,9 +100,8 @@ def call_here(name: str, given: str, expected: str) -> str:
         return json.dumps({"refused": parts_of(error)})
     trust_names()  # what is asked comes from who began it alone
     keep_freed_memory()
-    place, _, function = name.partition(":")
     try:
-        result = getattr(importlib.import_module(place), function)(**json.loads(given))
+        result = function(**json.loads(given))
     except ImsegError as error:
         return json.dumps({"refused": parts_of(error)})
     except TrainingFailed as failure:

@@ -24,7 +24,7 @@ from imseg.errors import ImsegError, import_extra
 
 REACHED_WITHIN = 20.0
 """Seconds in which a cluster must answer; most go into the start of the process that asks."""
-ANSWERED_WITHIN = 120.0
+ANSWERED_WITHIN = 300.0
 """Seconds in which a node must say which versions it has; it may have to load torch first."""
 SAME = ("python", "torch", "imseg")
 """Whose versions are the same on all nodes."""

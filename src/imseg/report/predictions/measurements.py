@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.approaches.runs.predictions import Prediction
+from imseg.data.files import listing, picture_list
 from imseg.data.files.atomic import NewFile, make_folder, sweep
-from imseg.data.files.listing import Lines
-from imseg.data.files.picture_list import PREDICTED
 from imseg.data.masks.colors import areas_of, counts_of, numbers_of
 from imseg.ops.objects import WHOLE
 from imseg.tasks.multilabel import tells_apart
 from imseg.types import TargetSpec
 
-FILE_NAME = PREDICTED
+FILE_NAME = picture_list.PREDICTED
 """Name of the table beside predicted masks."""
 
 COUNTS_NAME = "counts.csv"
@@ -39,7 +38,7 @@ class MeasurementFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lines, self._end = path, Lines(), 0
+        self._path, self._lines, self._end = path, listing.Lines(), 0
         self._file: NewFile | None = None
 
     def __enter__(self) -> Self:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from imseg.engine.inference.evaluator import rank_correlation
 from imseg.engine.inference.predictor import BATCH, scorer_logits
-from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading import loader, samples
 from imseg.engine.training.objectives import objective
 from imseg.tasks.quality import IOU, Quality, quality_for
 
@@ -58,7 +57,7 @@ class MaskQualityAtWork(objective.ObjectiveAtWork):
             raise ValueError("a mask scorer is validated by masks of known quality")
         super().__init__(job)
         self._quality = quality
-        self._validation = BatchLoader(
+        self._validation = loader.BatchLoader(
             (job.validation,), job.compute, seed=job.seed, paper=job.recipe.paper
         )
 
@@ -101,12 +100,12 @@ class MaskQualityAtWork(objective.ObjectiveAtWork):
         seen = self._job.steps * self._job.recipe.mean_batch(len(self._loader))
         return self.flops_of_sample(network) * seen
 
-    def loss(self, network: objective.Forward, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, network: objective.Forward, batch: samples.Batch) -> Float[Tensor, ""]:
         """Return the loss of what a mask scorer says about a batch."""
         assert batch.qualities is not None
         return self._quality.loss(self._logits(network, batch), batch.qualities)
 
-    def _logits(self, network: objective.Forward, batch: Batch) -> Float[Tensor, "b r k"]:
+    def _logits(self, network: objective.Forward, batch: samples.Batch) -> Float[Tensor, "b r k"]:
         return scorer_logits(
             network, batch.images, batch.targets, quality=self._quality, compute=self._job.compute
         )

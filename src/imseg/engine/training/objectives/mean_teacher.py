@@ -13,9 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from imseg.engine.loading import samples, views
 from imseg.engine.loading.order import epochs
-from imseg.engine.loading.samples import Batch
-from imseg.engine.loading.views import Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives import mixed, objective
 from imseg.engine.training.operations import flops_of
@@ -63,8 +62,8 @@ class MeanTeacher(mixed.MixedObjective):
 class MixedBatch:
     """Labeled images, and two views of unlabeled ones: the first is the teacher's."""
 
-    labeled: Batch
-    unlabeled: Views
+    labeled: samples.Batch
+    unlabeled: views.Views
 
     def __len__(self) -> int:
         return len(self.labeled) + len(self.unlabeled)
