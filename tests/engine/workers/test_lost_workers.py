@@ -162,7 +162,7 @@ def test_silences_are_longer_than_nothing(wrong) -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
-    job = make_job(recipe=Recipe(epochs=200, batch_size=3, max_steps=400))
+    job = make_job(recipe=Recipe(epochs=200, batch_size=3, max_steps=400, validate_every=100))
     executor = Processes(1)
     killed: list[int] = []
 
@@ -185,7 +185,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
 @pytest.mark.slow
 def test_a_stopped_worker_is_replaced_while_another_one_goes_on(make_job) -> None:
     """Real workers: SIGSTOP leaves a process there with all its threads, and it does nothing."""
-    recipe = Recipe(epochs=300, batch_size=3, max_steps=600)
+    recipe = Recipe(epochs=300, batch_size=3, max_steps=600, validate_every=100)
     jobs = [make_job(number, recipe=recipe) for number in range(2)]
     executor = Processes(2, timeout=HeartbeatTimeout(working=5.0, factor=1))
     at_work: set[str] = set()

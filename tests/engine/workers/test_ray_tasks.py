@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,35 +23,55 @@ from imseg.approaches.running import teachers
 from imseg.cli.main import run as command_line
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.workers import ray_cluster, ray_tasks
 from imseg.engine.workers.choice import choose_executor
 from imseg.engine.workers.executors import Processes, Serial
+from imseg.engine.workers.ray_cluster import RayCluster
 from imseg.engine.workers.ray_tasks import RayTasks
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.networks.registry import CustomConfig, UNetConfig
 from imseg.progress import Event, Stepped, Working
 
-MARK = "IMSEG_TEST_OF_NODES"
-"""What the processes of the nodes of these tests have in their environment."""
 GENERATION = {
     **SETTINGS, "approach": "im", "generations": 1, "patience": 0, "select": "all",
     "epochs": 250, "max_steps": 250, "validate_every": 50,
 }  # fmt: skip
 
 
+LONG = Recipe(epochs=100_000, batch_size=3)
+"""Of a network that takes longer than any test."""
+NODE = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20}
+OURS = "IMSEG_NODES_OF_TEST"
+"""Variable that all processes of the cluster inherit, and no others."""
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Three nodes with a core each, the first of them the head."""
+    """Three nodes with a core and 2 GiB each, the first of them the head."""
     pytest.importorskip("ray", reason="missing: the extra imseg[cluster]")
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ[MARK] = str(os.getpid())  # handed on to everything that nodes start
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    os.environ[OURS] = str(os.getpid())
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     for _ in range(2):
-        made.add_node(num_cpus=1)
+        made.add_node(**NODE)
     yield made
     made.shutdown()
+
+
+@pytest.fixture
+def joined(cluster) -> Iterator[Any]:
+    """A function that adds a node to the cluster for one test."""
+    added = []
+
+    def join(**changes: Any) -> None:
+        added.append(cluster.add_node(**{**NODE, **changes}))
+
+    yield join
+    for node in added:
+        cluster.remove_node(node)
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +102,16 @@ class Losing(Told):
 
 
 def workers_of_nodes() -> list[int]:
-    """Return the processes of these nodes that train networks."""
-    shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    """Return the processes that train networks for nodes of this test's cluster."""
+    command = ["ps", "axeww", "-o", "pid,args"]  # "e": what a process inherits follows its words
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = (line.strip().partition(" ") for line in shown.stdout.splitlines())
-    workers = [int(pid) for pid, _, words in lines if "imseg.engine.workers.worker" in words]
-    return [pid for pid in workers if f"{MARK}={os.getpid()}".encode() in surroundings_of(pid)]
-
-
-def surroundings_of(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+    ours = f"{OURS}={os.getpid()}"
+    return [
+        int(pid)
+        for pid, _, words in lines
+        if "imseg.engine.workers.worker " in words and ours in words.split()
+    ]
 
 
 @pytest.mark.cluster
@@ -108,7 +128,7 @@ def test_nodes_that_are_lost_change_no_bit(cluster, serial, tmp_path) -> None:
     assert not told._lose, "a node was taken away from every stage"
     assert told.said("its node was lost; it goes on elsewhere")
     assert weights_of(tmp_path / "run") == serial
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(**NODE)
 
 
 class LosingAt(Told):
@@ -148,7 +168,7 @@ def test_a_node_that_is_lost_while_it_labels_changes_no_bit(cluster, tmp_path, m
     assert told.lost
     found = weights_of(tmp_path / "many")
     assert found == weights_of(tmp_path / "one") and len(found) == 4
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(**NODE)
 
 
 @pytest.mark.cluster
@@ -173,7 +193,7 @@ def test_runs_of_a_comparison_are_made_at_once_and_a_lost_node_changes_nothing(
     for a, b in zip(one.rows, many.rows, strict=True):
         assert (a.name, a.mean, a.difference) == (b.name, b.mean, b.difference)
     assert weights_of(tmp_path / "one") == weights_of(tmp_path / "many")
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(**NODE)
 
 
 @pytest.mark.cluster
@@ -269,46 +289,216 @@ def vars_of(job: Any) -> dict[str, Any]:
     return {name: getattr(job, name) for name in type(job).__dataclass_fields__}
 
 
-@pytest.mark.cluster
-def test_nodes_with_other_versions_are_refused_before_training(
-    cluster, make_job, monkeypatch
-) -> None:
-    monkeypatch.setattr(ray_cluster.platform, "python_version", lambda: "3.9.1")
-    with RayTasks(cluster.address) as executor, pytest.raises(ImsegError) as refused:
-        executor.run([make_job(0)], stepped=never, noted=never, done=never)
-    assert "python 3.9.1" in refused.value.expected
-    assert f"python {sys.version.split()[0]}" in refused.value.got
+def other_version(folder: Path) -> dict[str, str]:
+    """Return what a node inherits on which imseg says that it is version 0.0.1."""
+    said = folder / "imseg-0.0.1.dist-info" / "METADATA"
+    said.parent.mkdir()
+    said.write_text("Metadata-Version: 2.1\nName: imseg\nVersion: 0.0.1\n", encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
 
 
 def never(*about: object) -> None:
     raise AssertionError("nothing is trained")
 
 
+def ignored(*about: object) -> None:
+    """Hear it."""
+
+
 @pytest.mark.cluster
-def test_a_network_needs_a_node_with_its_cores(cluster) -> None:
-    with pytest.raises(ImsegError, match="No node of the Ray cluster has 2 cores"):
-        RayTasks(cluster.address, threads=2).__enter__()
+def test_a_node_with_other_versions_is_refused_before_training(
+    cluster, joined, make_job, tmp_path
+) -> None:
+    joined(env_vars=other_version(tmp_path))
+    with RayTasks(cluster.address) as executor, pytest.raises(ImsegError) as refused:
+        executor.run([make_job(0)], stepped=never, noted=never, done=never)
+    assert f"imseg {imseg.__version__} as here" in refused.value.expected
+    assert refused.value.got.endswith(": imseg 0.0.1") and ";" not in refused.value.got
+
+
+@pytest.mark.cluster
+def test_a_node_that_joins_while_a_stage_is_trained_is_looked_at(
+    cluster, joined, make_job, tmp_path
+) -> None:
+    waits = threading.Event()
+
+    def join(*about: object) -> None:
+        if not waits.is_set():
+            waits.set()
+            joined(num_cpus=8, env_vars=other_version(tmp_path))
+
+    jobs = [make_job(i, recipe=LONG) for i in range(4)]
+    with RayTasks(cluster.address) as executor, pytest.raises(ImsegError) as refused:
+        executor.run(jobs, stepped=join, noted=ignored, done=never)
+    assert refused.value.got == f"{platform.node()}: imseg 0.0.1"
+
+
+@pytest.mark.cluster
+def test_a_node_that_does_not_see_the_run_is_refused(cluster) -> None:
+    with RayCluster(cluster.address, {"CPU": 1.0}) as nodes, pytest.raises(ImsegError) as refused:
+        nodes.check(Path("/nowhere/run"))
+    assert refused.value.got.count("/nowhere/run is not there") == 3
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("needs", "words", "most"),
+    [
+        ({"threads": 2}, "2 cores,", "1 core."),
+        ({"gpus": 0.5}, "1 core and 0.5 of a GPU,", "1 core and 0 of a GPU."),
+        ({"memory": 3 << 30}, "1 core and 3.0 GiB of memory,", "1 core and 2.0 GiB of memory."),
+    ],
+)
+def test_a_network_needs_a_node_with_room_for_it(cluster, needs, words, most) -> None:
     import ray
 
-    assert not ray.is_initialized(), "nothing stays connected"
+    with pytest.raises(ImsegError, match=f"No node of the Ray cluster has {words}") as refused:
+        RayTasks(cluster.address, **needs).__enter__()
+    assert refused.value.got == f"nodes with at most {most}"
+    assert not ray.is_initialized(), "the connection is closed"
 
 
 @pytest.mark.cluster
-def test_a_network_needs_a_node_with_its_memory(cluster) -> None:
-    with pytest.raises(ImsegError, match=r"and 1048576\.0 GiB of memory") as refused:
-        RayTasks(cluster.address, memory=2**50).__enter__()
-    assert "GiB" in refused.value.got and "core" in refused.value.got
+def test_networks_share_the_memory_of_a_node(cluster, joined, make_job) -> None:
+    joined(num_cpus=2, memory=4 << 30)
+    told: list[str] = []
+    with RayTasks(cluster.address, memory=3 << 30) as executor:
+        executor.run(
+            [make_job(0), make_job(1)],
+            stepped=lambda job, *about: told.append(job.name),
+            noted=ignored,
+            done=lambda job, trained, why: told.append(f"end of {job.name}"),
+        )
+    first, second = dict.fromkeys(name for name in told if not name.startswith("end"))
+    assert told.index(f"end of {first}") < told.index(second), "one after the other"
 
 
 @pytest.mark.cluster
-def test_who_answers_to_sigterm_stays_who_it_was(cluster) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+def test_a_network_that_was_finished_when_its_task_was_lost_is_not_trained_again(
+    cluster, make_job
+) -> None:
+    job, ended, notes = make_job(0), [], []
+
+    def lose(*about: object) -> None:
+        if ended:
+            return
+        (worker,) = workers_of_nodes()
+        command = ["ps", "-o", "ppid=", "-p", str(worker)]
+        task = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        os.kill(task, signal.SIGSTOP)  # it passes nothing on any more
+        until = time.monotonic() + 60
+        while not job.output.with_suffix(".json").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        ended.append(job.output.stat().st_mtime_ns)
+        os.kill(task, signal.SIGKILL)
+
+    networks = []
+    with RayTasks(cluster.address) as executor:
+        executor.run(
+            [job],
+            stepped=lose,
+            noted=lambda job, text, warning: notes.append(text),
+            done=lambda job, trained, why: networks.append(trained),
+        )
+    assert [network.job for network in networks] == [job.digest()]
+    assert job.output.stat().st_mtime_ns == ended[0] and not notes
+
+
+@pytest.mark.cluster
+def test_only_the_calling_thread_speaks_with_ray_and_an_error_ends_no_process(
+    cluster, make_job, tmp_path
+) -> None:
+    heard_by = set()
+
+    class Enough(Exception):
+        """Raised where steps are told."""
+
+    def stop(*about: object) -> None:
+        heard_by.add(threading.current_thread())
+        raise Enough
+
+    jobs = [make_job(i, recipe=LONG) for i in range(5)]  # two of them wait for room
+    with pytest.raises(Enough), RayTasks(cluster.address) as executor:
+        executor.run(jobs, stepped=stop, noted=ignored, done=never)
+    assert heard_by == {threading.current_thread()}
+    until = time.monotonic() + 20
+    while workers_of_nodes() and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not workers_of_nodes(), "nothing goes on behind"
+
+
+@pytest.mark.cluster
+def test_who_hears_that_the_command_is_to_end_hears_it_beside_ray_too(cluster) -> None:
+    def hear(*about: object) -> None:
+        """Be told."""
+
+    before = signal.signal(signal.SIGTERM, hear)
     try:
-        signal.signal(signal.SIGTERM, never)
-        with RayTasks(cluster.address):
-            assert signal.getsignal(signal.SIGTERM) is never
+        for address in (cluster.address, None):
+            with RayTasks(address):
+                assert signal.getsignal(signal.SIGTERM) is hear
+            assert signal.getsignal(signal.SIGTERM) is hear
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.cluster
+def test_a_cluster_of_another_version_of_ray_is_told_with_both(cluster, monkeypatch) -> None:
+    import ray
+
+    with monkeypatch.context() as changed, pytest.raises(ImsegError) as refused:
+        changed.setattr(ray, "__version__", "0.0.1")
+        RayTasks(cluster.address).__enter__()
+    assert "cannot be joined from here" in refused.value.what
+    assert "Ray: 0.0.1" in refused.value.got and f"Ray: {ray.__version__}" in refused.value.got
+
+
+WITH_TOKEN = """
+import sys
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20}
+made = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False})
+print(made.address, flush=True)
+sys.stdin.read()
+made.shutdown()
+"""
+
+
+JOIN = """
+import sys
+from imseg.engine.workers.ray_cluster import RayCluster
+from imseg.engine.workers.ray_tasks import RayTasks
+from imseg.errors import ImsegError
+try:
+    with RayTasks(sys.argv[1]):
+        print("joined")
+except ImsegError as error:
+    print(error.got)
+"""
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_asks_for_a_token_is_joined_with_it(cluster, tmp_path) -> None:
+    path = os.pathsep.join(each for each in sys.path if each)
+    kept = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_AUTH")}
+    bare = {**kept, "PYTHONPATH": path, "HOME": str(tmp_path)}
+    right, wrong = (
+        {**bare, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": letter * 64} for letter in "ab"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WITH_TOKEN], env=right, **pipes) as head:
+        address = head.stdout.readline().strip()
+
+        def said(environment: dict[str, str]) -> str:
+            command = [sys.executable, "-c", JOIN, address]
+            return subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            ).stdout.strip()
+
+        assert said(right) == "joined"
+        for environment in (bare, wrong):
+            assert "token is missing or incorrect" in said(environment)
+        head.stdin.close()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch) -> None:

@@ -324,16 +324,28 @@ def index_networks(folder: Path) -> dict[str, Path]:
     return found
 
 
+def finished_network(job: TrainJob, *, tell: Callable[[str], None]) -> Trained | None:
+    """Return the network of a job if it was trained before, in the place where it belongs.
+
+    Args:
+        job: Which.
+        tell: Called with what is wrong with a network that is damaged.
+    """
+    here = read_trained(job.output, tell=tell)
+    if here is None or here.job != job.digest():
+        return None
+    forget(job.output)  # it may have been killed just before it did so itself
+    return here
+
+
 def _find(
     job: TrainJob, elsewhere: Mapping[str, Path], tell: Callable[[str], None]
 ) -> Trained | None:
     """Return the network if it was trained before, here or in the run to reuse."""
-    digest = job.digest()
-    here = read_trained(job.output, tell=tell)
-    if here is not None and here.job == digest:
-        forget(job.output)  # it may have been killed just before it did so itself
+    here = finished_network(job, tell=tell)
+    if here is not None:
         return here
-    weights = elsewhere.get(digest)
+    weights = elsewhere.get(job.digest())
     if weights is None:
         return None
     known = read_trained(weights, tell=tell)

@@ -59,7 +59,9 @@ class RayCalls(executors.Spread):
                     running[remote.remote(function, json.dumps(given), mine)] = number
                 if not running:
                     return
-                for reference in self._ray.wait(list(running), timeout=HEARD_EVERY)[0]:
+                for reference in self._ray.wait(
+                    list(running), num_returns=len(running), timeout=HEARD_EVERY
+                )[0]:
                     yield running.pop(reference), self._answer(reference, name)
         finally:
             for reference in running:  # there was an error, or Ctrl-C

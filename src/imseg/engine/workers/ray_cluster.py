@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ ANSWERED_WITHIN = 300.0
 """Seconds in which a node must say which versions it has; it may have to load torch first."""
 SAME = ("python", "torch", "imseg")
 """Whose versions are the same on all nodes."""
-HEALTH_CHECK = (sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address")
+HEALTH_CHECK = (sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check")
 """What asks a cluster whether it is there."""
 Needs = Mapping[str, float]
 """What a task needs, by Ray's names: ``CPU`` in cores, ``GPU`` as a share, ``memory`` in bytes."""
@@ -63,28 +64,36 @@ class RayCluster:
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self.ray: Any = import_extra("ray", extra="cluster", purpose="for --executor ray")
-        if not self.ray.is_initialized():
-            with _signals_kept():
-                self._connect()
-            self._own = True
-        if not self.nodes(self._needs):
-            there = [node["Resources"] for node in self.nodes({})]
-            most = {what: max((each.get(what, 0) for each in there), default=0) for what in UNITS}
-            self.__exit__()
-            raise ImsegError(
-                f"No node of the Ray cluster has {in_words(self._needs)}, which each network"
-                " needs.",
-                expected="such a node, or networks that need less.",
-                got=f"nodes with at most {in_words(most, of=self._needs)}.",
-                hint="--workers with more networks side by side, so that each has fewer threads;"
-                " smaller images or networks take less memory.",
-            )
+        self._own = not self.ray.is_initialized()
+        try:
+            if self._own:
+                with _signals_kept():
+                    self._connect()
+            self._check_room()
+        except BaseException:
+            self.__exit__()  # which nobody else calls where this one fails
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._own and self.ray.is_initialized():
             self.ray.shutdown()  # and with it the tasks that still run
         self._own = False
+
+    def _check_room(self) -> None:
+        """Refuse a cluster without a node that has what each task needs."""
+        if self.nodes(self._needs):
+            return
+        there = [node["Resources"] for node in self.nodes({})]
+        most = {what: max((each.get(what, 0) for each in there), default=0) for what in UNITS}
+        raise ImsegError(
+            f"No node of the Ray cluster has {in_words(self._needs)}, which each network needs.",
+            expected="such a node, or networks that need less.",
+            got=f"nodes with at most {in_words(most, of=self._needs)}.",
+            hint="--workers with more networks side by side, so that each has fewer threads;"
+            " smaller images or batches take less memory. `ray start` says what a node has:"
+            " --num-cpus, --num-gpus, --memory.",
+        )
 
     def nodes(self, needs: Needs) -> list[dict[str, Any]]:
         """Return the nodes that live and have what is needed."""
@@ -176,19 +185,19 @@ def _unreachable(address: str) -> str | None:
             host, _, port = address.rpartition(":")
             with closing(socket.create_connection((host, int(port)), timeout=REACHED_WITHIN)):
                 pass
-        subprocess.run(
-            [*HEALTH_CHECK, address], check=True, timeout=REACHED_WITHIN, capture_output=True,
-            text=True,
-        )  # fmt: skip
+        command = [*HEALTH_CHECK, "--address", address]
+        asked = subprocess.run(command, timeout=REACHED_WITHIN, capture_output=True, text=True)
     except subprocess.TimeoutExpired:
         return f"no answer in {REACHED_WITHIN:g} s."
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-        # Ray itself finds the token for a cluster of this machine.
-        return None if address == "auto" and "AuthenticationError" in said[-1] else said[-1]
     except (OSError, ValueError) as error:
         return str(error).splitlines()[0]
-    return None
+    if asked.returncode == 0:
+        return None
+    said = asked.stderr.strip().splitlines() or [f"exit status {asked.returncode}"]
+    errors = [line for line in said if re.match(r"[\w.]+Error: ", line)]
+    if address == "auto" and any("AuthenticationError" in line for line in errors):
+        return None  # for a cluster of this machine Ray itself finds the token when it joins
+    return errors[-1] if errors else said[0]
 
 
 @contextmanager

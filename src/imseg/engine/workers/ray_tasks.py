@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from imseg.engine.hardware.device import MEMORY_GONE, usable_cores
-from imseg.engine.training.job import Trained, TrainJob, read_trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.monitor import Listener
 from imseg.engine.workers import executors, ray_cluster, worker_process
 from imseg.engine.workers.ray_calls import RayCalls
@@ -44,7 +44,8 @@ class RayTasks(executors.Executor):
         address: ``auto`` or ``HOST:PORT`` of a cluster; None: one is started on this machine.
         threads: Cores that each task needs at least; more if its job has more threads.
         gpus: Share of a GPU that each task needs.
-        memory: Bytes that each task needs; None: they are not told to Ray.
+        memory: Bytes that each task needs; None: they are not told to Ray, nor are they where a
+            cluster is started here: this machine is known.
     """
 
     def __init__(
@@ -56,7 +57,11 @@ class RayTasks(executors.Executor):
         memory: int | None = None,
     ) -> None:
         self._threads = threads
-        self._needs = {"CPU": float(threads), "GPU": gpus, "memory": float(memory or 0)}
+        self._needs = {
+            "CPU": float(threads),
+            "GPU": gpus,
+            "memory": float(0 if address is None else memory or 0),
+        }
         self._cluster = ray_cluster.RayCluster(address, self._needs)
 
     def __enter__(self) -> Self:
@@ -91,7 +96,9 @@ class RayTasks(executors.Executor):
                 tasks[self._begin(job)] = _Task(job, listener)
             looked, told = time.monotonic(), False
             while tasks:
-                for messages in self._ray.wait(list(tasks), timeout=HEARD_EVERY)[0]:
+                for messages in self._ray.wait(
+                    list(tasks), num_returns=len(tasks), timeout=HEARD_EVERY
+                )[0]:
                     task = tasks[messages]
                     try:
                         ended = self._hear(messages, task)
@@ -179,8 +186,8 @@ class _Task:
 
     def lost(self, loss: Exception) -> tuple[Trained | None, str] | None:
         """Return how the job ends after a loss; None: it is begun once more."""
-        known = read_trained(self.job.output, tell=self.listener.note)
-        if known is not None and known.job == self.job.digest():
+        known = executors.finished_network(self.job, tell=self.listener.note)
+        if known is not None:
             return known, ""  # what it had still to say is there
         if isinstance(loss, worker_process.WorkerLost):
             if self.process_lost:
