@@ -76,7 +76,7 @@ class RayCluster:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._own and self.ray.is_initialized():
+        if self._own:  # also where it failed half-way
             self.ray.shutdown()  # and with it the tasks that still run
         self._own = False
 
