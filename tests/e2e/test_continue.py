@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.small_sets import Killed, Mortal, Scored, Told, Watched, small_set, train, weights_of
 from tests.sets import rest_but
 
-from imseg.approaches.running.generations import PseudoLabeler
+from imseg.approaches.running import teachers
 from imseg.approaches.runs.run import Run
 from imseg.engine.workers.executors import Processes
 
@@ -139,7 +139,7 @@ def test_what_a_generation_learns_depends_on_the_labels_that_evalnet_kept(
 ):
     """Else the tests above would not notice that these are lost."""
     out, undisturbed = tmp_path / "run", whole("evalnet")
-    monkeypatch.setattr(PseudoLabeler, "_kept", lambda *_: None)
+    monkeypatch.setattr(teachers, "_kept", lambda _: None)
     trained("evalnet", out, reuse=undisturbed)
     ours, theirs = weights_of(out), weights_of(undisturbed)
     changed = {name for name in ours if ours[name] != theirs[name]}
