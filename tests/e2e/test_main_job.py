@@ -389,8 +389,9 @@ def test_options_are_frozen(cli):
         " --vote --warm-up-steps --weight-decay --weights --whole-image --width --workers",
         "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"
         " --split --trust-network --tta",
-        "predict": "--address --device --ensemble --executor --help --inconsistency --json --network"
-        " --no-tta --out --overlay --overwrite --pixel-size --recursive --scale --skip-bad --trust-network --tta",
+        "predict": "--address --device --ensemble --executor --help --inconsistency --json"
+        " --network --no-tta --out --overlay --overwrite --pixel-size --recursive --scale"
+        " --skip-bad --trust-network --tta",
         "status": "--help --json",
         "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",
