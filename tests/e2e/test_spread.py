@@ -19,6 +19,7 @@ from imseg.engine.workers import ray_calls, ray_cluster
 from imseg.engine.workers.executors import Serial, Spread
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.report.predictions import work
+from imseg.report.predictions.places import INCONSISTENCY, OVERLAYS, others_beside
 from imseg.report.predictions.writing import write_predictions
 
 UNLABELED = 70
@@ -134,7 +135,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
 
 
-def test_pieces_of_a_prediction_are_those_of_one_process(folder, tmp_path) -> None:
+def test_pieces_of_a_prediction_are_those_of_one_process(folder, tmp_path, monkeypatch) -> None:
     run = imseg.fit(folder, out=tmp_path / "run", progress=Told(), executor=Serial(), **IM)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -143,17 +144,22 @@ def test_pieces_of_a_prediction_are_those_of_one_process(folder, tmp_path) -> No
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     half = next(pictures.glob("*0*.png")).read_bytes()
     (pictures / "half.png").write_bytes(half[: len(half) // 2])
+    monkeypatch.chdir(tmp_path)
+    here, there = Path("one"), Path("many")
     spread, told = Backwards(), []
     more: dict[str, Any] = {"overlay": True, "inconsistency": True}
     one = write_predictions(
-        run, pictures, tmp_path / "one", skip=lambda image, _: told.append(image.name), **more
+        run, pictures, here, skip=lambda image, _: told.append(image.name), **more
     )
     many = write_predictions(
-        run, pictures, tmp_path / "many", skip=lambda image, _: told.append(image.name),
+        run, pictures, there, skip=lambda image, _: told.append(image.name),
         spread=spread, **more,
     )  # fmt: skip
     assert len(spread.calls) >= 6
     assert sorted(told) == ["broken.png"] * 2 + ["half.png"] * 2
+    for found, out in ((one, here), (many, there)):
+        assert all(Path(each.mask).parent == out for each in found), "named as OUT was"
+        assert not others_beside(found, out, run.spec, beside=[OVERLAYS, INCONSISTENCY])
     assert [each.image for each in one] == [each.image for each in many]
     found = files_of(tmp_path / "one")
     assert found == files_of(tmp_path / "many") and len(found) > 18

@@ -89,13 +89,17 @@ class Work:
         self, spread: Spread, known: Sequence[Sized], left_out: pictures.Unreadable
     ) -> Iterator[Done]:
         """Yield what nodes of a cluster wrote for each picture, in the order in which they do."""
-        pieces = _pieces(known)
+        pieces, out = _pieces(known), Path(self.how.out)
+        here = {"run": str(Path(self.how.run).absolute()), "out": str(out.absolute())}
 
         def asked() -> Iterator[Mapping[str, Any]]:
             for piece in pieces:
                 for image in piece:
                     self.begin(image)
-                yield {"how": asdict(self.how), "images": [_as_plain(image) for image in piece]}
+                yield {
+                    "how": asdict(self.how) | here,
+                    "images": [_as_plain(image) for image in piece],
+                }
 
         for number, found in spread.each(write_piece, asked(), cores=usable_cores()):
             for image, said in zip(pieces[number], found, strict=True):
@@ -105,7 +109,8 @@ class Work:
                     except ImsegError as error:
                         left_out(image, error)
                 else:
-                    yield Done(image, [Path(each) for each in said["wrote"]], said["content"])
+                    content = said["content"] | {"mask": str(out / said["content"]["mask"])}
+                    yield Done(image, [out / each for each in said["wrote"]], content)
 
     def on(self, known: Sequence[Sized], left_out: pictures.Unreadable) -> Iterator[Done]:
         """Yield what was written for each picture, in order; unreadable ones are told about."""
@@ -119,14 +124,15 @@ class Work:
     def readable(self, images: Sequence[Image], left_out: pictures.Unreadable) -> list[Sized]:
         """Return pictures with their sizes, by their headers; unreadable ones are told about.
 
-        So that what is no picture is told before anything is computed.
+        So that what is no picture, and a network that cannot be loaded, is told before anything is
+        computed.
         """
         known = []
         for image in images:
             try:
                 if self.how.scale is None:
                     check_pixel_sizes(self.run.plan, [image])
-                known.append((image, by_rows.size_of(image, self.run.reading)))
+                known.append((image, by_rows.size_of(image, self.predictor.reading)))
             except ImsegError as error:
                 left_out(image, error)
         return known
@@ -240,6 +246,8 @@ def write_piece(
 ) -> list[dict[str, Any]]:
     """Write the masks of some pictures, and return what is known of each, or its error.
 
+    Paths in what is returned are below OUT: who asks may call it by another name.
+
     Args:
         how: The fields of ``How``.
         images: Those of ``Image``.
@@ -252,6 +260,7 @@ def write_piece(
         found[image.name] = {"error": parts_of(error)}
 
     for each in work.on(work.readable(asked, left_out), left_out):
-        wrote = [str(path) for path in each.wrote]
-        found[each.image.name] = {"wrote": wrote, "content": each.content}
+        wrote = [str(path.relative_to(work.how.out)) for path in each.wrote]
+        mask = str(Path(each.content["mask"]).relative_to(work.how.out))
+        found[each.image.name] = {"wrote": wrote, "content": each.content | {"mask": mask}}
     return [found[image.name] for image in asked]
