@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,19 @@ def test_pieces_that_are_there_are_not_asked_for_again(data, tmp_path) -> None:
     imseg.fit(data, out=run, progress=Told(), executor=Elsewhere(second), **IM)
     assert len(second.calls) == 1 + 3, "the one that was missing, and the next generation's"
     assert weights_of(run) == weights_of(tmp_path / "one")
+
+
+def test_a_node_does_not_take_networks_of_another_run_for_those_of_the_same_names(
+    data, tmp_path
+) -> None:
+    out, asked = tmp_path / "run", {**IM, "generations": 1}
+    for seed in (0, 1):
+        shutil.rmtree(out, ignore_errors=True)
+        imseg.fit(
+            data, out=out, progress=Told(), executor=Elsewhere(Backwards()), seed=seed, **asked
+        )
+    imseg.fit(data, out=tmp_path / "one", progress=Told(), executor=Serial(), seed=1, **asked)
+    assert weights_of(out) == weights_of(tmp_path / "one")
 
 
 @pytest.mark.rest

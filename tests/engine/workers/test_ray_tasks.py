@@ -25,7 +25,7 @@ from imseg.data.synthetic import CellScene, write_demo
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.workers import ray_cluster, ray_tasks
-from imseg.engine.workers.choice import choose_executor
+from imseg.engine.workers.choice import choose_executor, nodes_named
 from imseg.engine.workers.executors import Processes, Serial
 from imseg.engine.workers.ray_cluster import RayCluster
 from imseg.engine.workers.ray_tasks import RayTasks
@@ -357,6 +357,21 @@ def test_a_network_needs_a_node_with_room_for_it(cluster, needs, words, most) ->
         RayTasks(cluster.address, **needs).__enter__()
     assert refused.value.got == f"nodes with at most {most}"
     assert not ray.is_initialized(), "the connection is closed"
+
+
+def gpus_seen() -> str:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("device", "seen"), [("auto", "0"), ("cpu", "")])
+def test_a_call_has_a_gpu_to_itself_where_there_is_one(
+    cluster, joined, tmp_path, device, seen
+) -> None:
+    joined(num_gpus=1)
+    with nodes_named("ray", cluster.address, place=tmp_path, device=device) as nodes:
+        assert nodes is not None
+        assert [found for _, found in nodes.each(gpus_seen, [{}, {}], cores=1)] == [seen, seen]
 
 
 @pytest.mark.cluster

@@ -223,12 +223,14 @@ class PseudoLabeler:
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
         networks = teacher_stage.ranked[: labeler.teachers]
+        scorers = self.mask_scoring.asked if approach.carry else ()
         teachers = Teachers(
             generation=number,
             images=store.images.absolute(),
             digest=store.digest,
-            networks=tuple(network.name for network in networks),
-            scorers=tuple(each.name for each in self.mask_scoring.asked) if approach.carry else (),
+            networks=tuple(each.name for each in networks),
+            scorers=tuple(each.name for each in scorers),
+            jobs=tuple(each.job for each in (*networks, *scorers)),
             keep=approach.carry and number > 1,
         )
         if teachers.keep:

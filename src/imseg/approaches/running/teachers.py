@@ -171,13 +171,11 @@ class Teachers:
     """The teachers' names, best first."""
     scorers: tuple[str, ...] = ()
     """The names of mask scorers, best first."""
+    jobs: tuple[str, ...] = ()
+    """What decided each of the networks, then of the mask scorers, by its hash: a node that has
+    loaded others of these names does not take those for them."""
     keep: bool = False
     """Whether labels of the generation before are kept where they are better."""
-
-    @property
-    def everyone(self) -> tuple[str, ...]:
-        """All who are asked."""
-        return self.networks + self.scorers
 
     def as_json(self) -> str:
         """Return all of it as text."""
@@ -187,7 +185,7 @@ class Teachers:
     def from_json(cls, text: str) -> Self:
         """Return what ``as_json`` made."""
         found = json.loads(text)
-        names = {name: tuple(found.pop(name)) for name in ("networks", "scorers")}
+        names = {name: tuple(found.pop(name)) for name in ("networks", "scorers", "jobs")}
         return cls(**found | names | {"images": Path(found["images"])})
 
 
@@ -274,11 +272,11 @@ class SpreadLabels:
         self, networks: RunNetworks, teachers: Teachers, *, folder: Path, spread: Spread
     ) -> None:
         count, height, width, _ = open_array(teachers.images).shape
-        spec, known = networks.task.spec, map(networks.trained, teachers.everyone)
+        spec = networks.task.spec
         each = height * width * (3 * spec.planes * spec.dtype.itemsize + 2)
         size = min(-(-count // PIECES), max(1, LARGEST // each))
         self._size = -(-size // BATCH) * BATCH
-        key = json.dumps([teachers.as_json(), [network.job for network in known], self._size])
+        key = f"{teachers.as_json()} {self._size}"
         place = folder / PLACE / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._pieces = [
             _Piece(start, min(start + self._size, count), place / f"{start}.safetensors")

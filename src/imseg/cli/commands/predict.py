@@ -179,7 +179,7 @@ def predict(
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     _note(seen.text)
     _tell_scales(opened, found.with_pixel_size(pixel_size).images, scale)
-    with nodes_named(executor, address, place=run.absolute()) as nodes, show.Bars() as bars:
+    with nodes_named(executor, address, place=run, device=device) as nodes, show.Bars() as bars:
         written = writing.write_predictions(
             opened,
             found,

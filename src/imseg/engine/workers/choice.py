@@ -60,7 +60,7 @@ def choose_executor(
 
 @contextmanager
 def nodes_named(
-    name: ExecutorName, address: str | None, *, place: Path
+    name: ExecutorName, address: str | None, *, place: Path, device: str = "auto"
 ) -> Iterator[executors.Spread | None]:
     """Give who calls functions on other machines, connected within a ``with`` block; None: nobody.
 
@@ -68,14 +68,17 @@ def nodes_named(
         name: Whose machines.
         address: Of a Ray cluster; None: one is started here.
         place: A folder that all of them must see.
+        device: Where they compute: on a GPU each call has one to itself, by ``auto`` where the
+            cluster has any.
 
     Raises:
         ImsegError: If the cluster cannot be used, or there is an address without one.
     """
     if name == "ray":
         with ray_cluster.RayCluster(address, {"CPU": 1.0}) as cluster:
-            cluster.check(place)
-            yield ray_calls.RayCalls(cluster)
+            cluster.check(place.absolute())
+            there = device.startswith("cuda") or (device == "auto" and cluster.nodes({"GPU": 1.0}))
+            yield ray_calls.RayCalls(cluster, gpus=1.0 if there else 0.0)
         return
     if address is not None:
         raise ImsegError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import platform
 import queue
 import threading
@@ -75,7 +76,8 @@ class RayTasks(executors.Executor):
     @property
     def spread(self) -> RayCalls:
         """Who calls functions on the nodes."""
-        return RayCalls(self._cluster, gpus=self._needs["GPU"])
+        # A call has a GPU to itself: it predicts with several networks, or makes a whole run.
+        return RayCalls(self._cluster, gpus=math.ceil(self._needs["GPU"]))
 
     def run(
         self,

@@ -47,6 +47,8 @@ class How:
     """
 
     run: str
+    digest: str
+    """What tells the run from others, and from itself trained again."""
     out: str
     networks: tuple[str, ...]
     overlay: bool

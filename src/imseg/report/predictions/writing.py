@@ -98,7 +98,7 @@ def write_predictions(
         found, out, run.spec, beside=beside, overwrite=overwrite, may_replace=journal.may_replace
     )
     how = How(
-        run=str(run.path), out=str(out), networks=tuple(names),
+        run=str(run.path), digest=_digest(run), out=str(out), networks=tuple(names),
         overlay=overlay, inconsistency=inconsistency, tta=journal.note["flips"], scale=scale,
         device=device,
     )  # fmt: skip
