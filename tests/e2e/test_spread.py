@@ -192,7 +192,9 @@ def test_a_comparison_whose_runs_are_made_elsewhere_is_the_same(
     monkeypatch.setattr(runner, "choose_executor", lambda *_, **__: Elsewhere(spread))
     many = imseg.compare(folder, out=tmp_path / "many", progress=told, **asked)
     assert spread.calls == ["make_run"] * 6
-    assert told.said("1 of 6 runs: seed-1/ldt is finished")
+    assert told.said("1 of 6 runs: seed-1/ldt is finished; about")
+    assert told.said("6 of 6 runs: seed-0/ldt-matched-to-im is finished")
+    assert not told.said("run 1 of 6"), "nothing is told twice"
     for a, b in zip(one.rows, many.rows, strict=True):
         assert (a.name, a.mean, a.difference) == (b.name, b.mean, b.difference)
     assert weights_of(tmp_path / "one") == weights_of(tmp_path / "many")

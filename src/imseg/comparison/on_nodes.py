@@ -18,7 +18,7 @@ from imseg.comparison.participants import Participant, settings_for
 from imseg.engine.storage.run_folder import SILENT, owner_of
 from imseg.engine.workers.executors import Spread
 from imseg.errors import TrainingFailed
-from imseg.progress import Event, Note, Progress
+from imseg.progress import Event, Note, Progress, in_time
 
 
 def waves(participants: Sequence[Participant]) -> list[list[Participant]]:
@@ -61,9 +61,12 @@ class Nodes:
         """
         planned, ended = self.planned, dict[Path, str | None]()
         done, total = 0, len(planned.seeds) * len(planned.participants)
+        left = sum(map(planned.work, planned.participants)) * len(planned.seeds)
+        began, worked = time.monotonic(), 0.0
         for wave in waves(planned.participants):
             asked: list[dict[str, Any]] = []
             places: list[Path] = []
+            work: list[float] = []
             for seed, each in itertools.product(planned.seeds, wave):
                 folder = planned.folder(seed)
                 if each.matched_to is not None and ended.get(folder / each.matched_to) is not None:
@@ -71,19 +74,28 @@ class Nodes:
                 folder.mkdir(exist_ok=True)
                 settings = settings_for(each, planned.common, seed=seed, runs=folder)
                 if is_finished(folder / each.name, settings):
-                    done += 1
+                    done, left = done + 1, left - planned.work(each)
                 else:
                     places.append(folder / each.name)
+                    work.append(planned.work(each))
                     asked.append(self._call(each, seed, settings))
             if not asked:
                 continue
-            self._say(f"at once on the cluster: {', '.join(map(_short, places))}")
+            self._say(
+                f"at once on the cluster: {', '.join(map(_short, places))}; how far one of them is:"
+                f" imseg status {places[0]}"
+            )
             cores = next(iter(planned.ready.values())).plan.whole_machine.threads
             for number, why in self.spread.each(make_run, asked, cores=cores):
                 done += 1
                 ended[places[number]] = why
+                worked, left = worked + work[number], left - work[number]
                 how = "is finished" if why is None else "has failed"
-                self._say(f"{done} of {total} runs: {_short(places[number])} {how}")
+                text = f"{done} of {total} runs: {_short(places[number])} {how}"
+                if left > 0 and worked > 0:
+                    rest = left * (time.monotonic() - began) / worked
+                    text += f"; about {in_time(rest)} left for all"
+                self._say(text)
         return ended
 
     def _call(self, participant: Participant, seed: int, settings: Settings) -> dict[str, Any]:

@@ -213,6 +213,8 @@ class _Worker:
 
     def _announce(self, number: int, todo: Sequence[tuple[int, Participant]]) -> None:
         seed, participant = todo[number - 1]
+        if self._planned.folder(seed) / participant.name in self._ahead:
+            return  # told when it ended
         text = f"run {number} of {len(todo)}: {participant.name}, seed {seed}"
         if self._worked:
             left = sum(self._left(*each) for each in todo[number - 1 :])
